@@ -1,0 +1,6 @@
+"""The command line."""
+
+
+def main() -> None:
+    """Console script `thinker`."""
+    raise SystemExit("not built yet")

@@ -1,0 +1,82 @@
+"""One registry for everything that plugs in.
+
+A name resolves, in this order, to a built-in, to a `module:attribute` reference, or to an entry point of the group
+`thinker.<group>`. Nothing is imported before it is asked for, so a gate without torch stays without torch.
+
+Example:
+    >>> callable(resolve("tasks", "prompt_completion"))
+    True
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+from typing import Any, Final, Literal
+
+from thinker.errors import ConfigError
+
+Group = Literal["tasks", "checks", "validators", "backends", "generators", "metrics", "trackers"]
+
+_BUILTIN: Final[dict[str, dict[str, str]]] = {
+    "tasks": {
+        "scifact_claims": "thinker.tasks.scifact_claims:ScifactClaims",
+        "prompt_completion": "thinker.tasks.prompt_completion:PromptCompletion",
+    },
+    "backends": {"hf_peft": "thinker.training.hf_peft:create_backend"},
+    "generators": {"hf_peft": "thinker.evaluation.local:create_generator"},
+    "checks": {},
+    "validators": {},
+    "metrics": {},
+    "trackers": {},
+}
+
+
+def names(group: Group) -> tuple[str, ...]:
+    """All names of `group` that resolve, sorted: built-ins and installed entry points."""
+    return tuple(sorted({*_BUILTIN[group], *(point.name for point in _entry_points(group))}))
+
+
+def resolve(group: Group, name: str) -> Any:
+    """The object registered under `name` in `group`.
+
+    Raises:
+        ConfigError: no such name (with the nearest one suggested), or the reference cannot be imported.
+    """
+    if reference := _BUILTIN[group].get(name):
+        return _load(group, name, reference)
+    if ":" in name:
+        return _load(group, name, name)
+    for point in _entry_points(group):
+        if point.name == name:
+            return _load(group, name, point.value)
+    raise ConfigError(unknown_name(group, name))
+
+
+def is_known(group: Group, name: str) -> bool:
+    """Whether `name` could be resolved, without importing it."""
+    return ":" in name or name in names(group)
+
+
+def unknown_name(group: Group, name: str) -> str:
+    """The message for a name that is not registered."""
+    known = names(group)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f", did you mean '{near[0]}'?" if near else ""
+    return f"unknown {group.removesuffix('s')} '{name}'{hint} (known: {', '.join(known) or 'none'}; or 'module:attribute')"
+
+
+def _entry_points(group: Group) -> tuple[importlib.metadata.EntryPoint, ...]:
+    return tuple(importlib.metadata.entry_points(group=f"thinker.{group}"))
+
+
+def _load(group: Group, name: str, reference: str) -> Any:
+    module_name, _, attribute = reference.partition(":")
+    try:
+        target: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            target = getattr(target, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{group.removesuffix('s')} '{name}': cannot load {reference}: {error}") from error
+    return target

@@ -1,0 +1,131 @@
+"""The interface behind which tasks differ: rows, prompts, loss weights, gold and metrics.
+
+Everything downstream (encoding, plan, backends, evaluation) knows tasks only through this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from thinker.config.pipeline_models import EvaluationConfig, SchemaField
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = str | tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as the model is to learn it: `completion` follows `prompt`."""
+
+    prompt: Prompt
+    completion: str
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The recipe's weights for parts of a completion."""
+
+    claim_c1: float = 1.0
+    evidence: float = 1.0
+
+
+@dataclass(frozen=True)
+class WeightSpan:
+    """Characters `[start, end)` of a completion and the loss weight of the tokens that touch them."""
+
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class EvalRecord:
+    """One record to evaluate. `gold` is the task's own and goes nowhere but back to its `score`."""
+
+    record_id: str
+    prompt: Prompt
+    gold: Any
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model answered to a record."""
+
+    record: EvalRecord
+    completion: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a task makes of predictions.
+
+    Attributes:
+        metrics: name -> figure; None where the figure is undefined (a rate over nothing).
+        per_record: for each prediction, in order, what the predictions file shows beside prompt and completion.
+        confusion: gold label -> predicted label -> count, or None where the task has none.
+    """
+
+    metrics: dict[str, float | int | None]
+    per_record: tuple[dict[str, Any], ...]
+    confusion: dict[str, dict[str, int]] | None = None
+
+
+class Task(Protocol):
+    """What is learned and how it is judged. A plugin is a class without constructor arguments that has these.
+
+    Attributes:
+        name: as the configuration writes it.
+        default_schema: the fields of a row, used where `data_validation.schema` is absent.
+        required_inputs: keys of `evaluation` that this task cannot do without.
+    """
+
+    name: str
+    default_schema: tuple[SchemaField, ...]
+    required_inputs: tuple[str, ...]
+
+    def example(self, row: Mapping[str, Any]) -> Example:
+        """The example that `row` (already checked against the schema) stands for.
+
+        Raises:
+            ValueError: the row cannot be read as an example; the message says why, without its place.
+        """
+        ...
+
+    def weight_spans(self, completion: str, weights: LossWeights) -> tuple[WeightSpan, ...]:
+        """The parts of `completion` whose weight is not 1, in order, not overlapping."""
+        ...
+
+    def records(self, evaluation: EvaluationConfig, held_out: Sequence[Mapping[str, Any]]) -> list[EvalRecord]:
+        """The records to evaluate, in file order, before `max_samples`.
+
+        Args:
+            evaluation: names the input files.
+            held_out: rows that `validation_split` kept from training, for tasks that can evaluate on those.
+
+        Raises:
+            DataError: an input file is malformed; names file and line.
+        """
+        ...
+
+    def score(self, predictions: Sequence[Prediction]) -> Scores:
+        """Metrics over `predictions`."""
+        ...
+
+
+def evaluation_inputs(evaluation: EvaluationConfig) -> dict[str, Path]:
+    """The evaluation's input files by configuration key, as far as they are given."""
+    keys = ("claims_file", "corpus_file", "data_file")
+    return {key: path for key in keys if (path := getattr(evaluation, key)) is not None}
+
+
