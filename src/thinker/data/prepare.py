@@ -1,0 +1,109 @@
+"""From a checked dataset to what a backend trains on: encoded rows, the split, the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thinker.config.experiment import Experiment
+from thinker.config.recipe_models import Recipe
+from thinker.data.encode import Encoder
+from thinker.data.encoded_rows import EncodedRows, EncodingSettings, encode_dataset
+from thinker.data.jsonl import iter_rows
+from thinker.data.plan import Plan, split_rows
+from thinker.errors import DataError
+from thinker.tasks.base import LossWeights, Task
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """What a backend trains on.
+
+    Attributes:
+        rows: the encoded rows.
+        train_rows: for each row of the plan, its index in `rows`.
+        held_out_rows: indices in `rows` for the evaluation loss.
+        plan: the optimizer steps.
+    """
+
+    rows: EncodedRows
+    train_rows: Sequence[int]
+    held_out_rows: Sequence[int]
+    plan: Plan
+
+    @property
+    def planned_tokens(self) -> tuple[int, int]:
+        """Tokens that all steps send through the model, and those among them that carry loss."""
+        rows = [self.train_rows[row] for step in self.plan for row in step.rows]
+        return sum(self.rows.lengths[row] for row in rows), sum(self.rows.trained_tokens[row] for row in rows)
+
+    def row_numbers(self, indices: Sequence[int]) -> list[int]:
+        """Places in the dataset of rows given by their index in `rows`."""
+        return [self.rows.row_numbers[index] for index in indices]
+
+
+def prepare_data(
+    experiment: Experiment,
+    recipe: Recipe,
+    task: Task,
+    tokenizer: Any,
+    *,
+    tokenizer_identity: str,
+    dataset_sha256: str,
+    cache_dir: Path,
+) -> PreparedData:
+    """Encode the dataset, split it, and plan the steps.
+
+    Raises:
+        DataError: the dataset is not the one of `dataset_sha256`, or its rows do not fit.
+    """
+    settings = EncodingSettings(
+        tokenizer_identity=tokenizer_identity,
+        prompt_format=recipe.model.prompt_format,
+        max_seq_length=recipe.training.max_seq_length,
+        on_overlong=recipe.training.on_overlong,
+        weights=LossWeights(recipe.training.claim_c1_weight, recipe.training.evidence_weight),
+        max_examples=experiment.pipeline.data_validation.max_examples,
+    )
+    rows = encode_dataset(
+        experiment.dataset_path,
+        task,
+        Encoder(tokenizer, recipe.model.prompt_format),
+        settings,
+        expected_sha256=dataset_sha256,
+        cache_dir=cache_dir,
+    )
+    held_out = frozenset(_held_out(experiment, recipe, rows.total))
+    train = [index for index, number in enumerate(rows.row_numbers) if number not in held_out]
+    if not train:
+        raise DataError(f"{experiment.dataset_path}: no row is left to train on")
+    training = recipe.training
+    plan = Plan(
+        row_count=len(train),
+        shuffle=recipe.data.shuffle,
+        seed=recipe.data.seed,
+        epochs=training.num_epochs,
+        micro_batch_size=training.per_device_batch_size,
+        accumulation=training.gradient_accumulation_steps,
+        max_steps=training.max_steps,
+    )
+    kept_out = [index for index, number in enumerate(rows.row_numbers) if number in held_out]
+    return PreparedData(rows, train, kept_out, plan)
+
+
+def held_out_values(experiment: Experiment, recipe: Recipe | None) -> list[dict[str, Any]]:
+    """The dataset's rows that `validation_split` keeps from training, as they stand in the file."""
+    if recipe is None or recipe.data.validation_split == 0:
+        return []
+    limit = experiment.pipeline.data_validation.max_examples
+    values = [row.value for row in iter_rows(experiment.dataset_path, max_examples=limit)]
+    return [values[number] for number in _held_out(experiment, recipe, len(values))]
+
+
+def _held_out(experiment: Experiment, recipe: Recipe, total: int) -> tuple[int, ...]:
+    try:
+        return split_rows(total, recipe.data.validation_split, recipe.data.seed)[1]
+    except ValueError as error:
+        raise DataError(f"{experiment.dataset_path}: data.validation_split: {error}") from error

@@ -1,0 +1,168 @@
+"""Evaluate: records → prompts → completions → metrics and predictions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thinker.data.encode import Encoder
+from thinker.errors import ConfigError, DataError, EvaluationError, ThinkerError
+from thinker.evaluation.base import Generation, GenerationRequest, GeneratorContext, Sampling, create_generator
+from thinker.tasks.base import EvalRecord, Prediction, Prompt, Scores, Task
+
+log = logging.getLogger("thinker")
+
+
+@dataclass(frozen=True)
+class EvaluationContext:
+    """Everything an evaluation needs.
+
+    Attributes:
+        task: prompts, gold and metrics.
+        generator: what generates, from which adapter, and how.
+        held_out: rows that `validation_split` kept from training, for tasks that can evaluate on those.
+        predictions_path: where the predictions go in the run folder.
+    """
+
+    task: Task
+    generator: GeneratorContext
+    held_out: Sequence[Mapping[str, Any]]
+    predictions_path: Path
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """What an evaluation found.
+
+    Attributes:
+        metrics: of the adapter, or of the base model where there is no adapter.
+        base_metrics: of the base model on the same records, where that was asked for.
+        records: number evaluated.
+        confusion: gold → predicted → count, or None.
+        predictions: the JSONL file in the run folder.
+        output: the copy at `evaluation.output_path`, or None.
+        settings: batch size, device, precision, sampling.
+    """
+
+    metrics: dict[str, Any]
+    base_metrics: dict[str, Any] | None
+    records: int
+    confusion: dict[str, dict[str, int]] | None
+    predictions: Path
+    output: Path | None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Evaluator:
+    """Runs one evaluation."""
+
+    def __init__(self, context: EvaluationContext) -> None:
+        evaluation = context.generator.experiment.pipeline.evaluation
+        if evaluation is None:
+            raise ConfigError("there is no `evaluation` section")
+        self._context, self._evaluation = context, evaluation
+
+    def evaluate(self) -> EvaluationReport:
+        """Generate, score, write.
+
+        Raises:
+            EvaluationError: whatever stops an evaluation that has no clearer error of its own.
+        """
+        try:
+            return self._evaluate()
+        except ThinkerError:
+            raise
+        except Exception as error:
+            raise EvaluationError(f"{type(error).__name__}: {error}") from error
+
+    def _evaluate(self) -> EvaluationReport:
+        context, evaluation = self._context, self._evaluation
+        records = context.task.records(evaluation, context.held_out)[: evaluation.max_samples]
+        if not records:
+            raise DataError("there is no record to evaluate")
+        requests = self._requests(records)
+        backend = evaluation.backend or self._training_backend()
+        generator = create_generator(backend, context.generator)
+        generations = generator.generate(requests)
+        scores = self._score(records, generations)
+        base_metrics = None
+        if evaluation.compare_base and context.generator.adapter is not None:
+            base_metrics = self._score(records, generator.generate(requests, use_adapter=False)).metrics
+        lines = _prediction_lines(records, generations, scores)
+        _write_lines(context.predictions_path, lines)
+        if evaluation.output_path is not None:
+            _write_lines(evaluation.output_path, lines)
+        unfinished = sum(not generation.finished for generation in generations)
+        if unfinished:
+            log.warning("%d of %d completions were cut off at evaluation.max_new_tokens %d", unfinished, len(records),
+                        evaluation.max_new_tokens)  # fmt: skip
+        return EvaluationReport(
+            metrics=scores.metrics,
+            base_metrics=base_metrics,
+            records=len(records),
+            confusion=scores.confusion,
+            predictions=context.predictions_path,
+            output=evaluation.output_path,
+            settings={**generator.settings, "backend": backend, **asdict(context.generator.sampling)},
+        )
+
+    def _training_backend(self) -> str:
+        training = self._context.generator.experiment.pipeline.training
+        return training.backend if training else "hf_peft"
+
+    def _requests(self, records: Sequence[EvalRecord]) -> list[GenerationRequest]:
+        recipe = self._context.generator.experiment.recipe
+        encoder = Encoder(self._context.generator.tokenizer, recipe.model.prompt_format if recipe else "raw")
+        requests = []
+        for record in records:
+            try:
+                prompt_ids = encoder.prompt_ids(record.prompt)
+            except ValueError as error:
+                raise DataError(f"record {record.record_id}: {error}") from error
+            requests.append(GenerationRequest(record.record_id, tuple(prompt_ids)))
+        return requests
+
+    def _score(self, records: Sequence[EvalRecord], generations: Sequence[Generation]) -> Scores:
+        return self._context.task.score(
+            [Prediction(record, generation.text) for record, generation in zip(records, generations, strict=True)]
+        )
+
+
+def sampling_of(experiment: Any) -> Sampling:
+    """The sampling settings of an experiment's `evaluation` section."""
+    evaluation = experiment.pipeline.evaluation
+    return Sampling(evaluation.temperature, evaluation.top_p, evaluation.max_new_tokens, evaluation.seed)
+
+
+def _prediction_lines(
+    records: Sequence[EvalRecord], generations: Sequence[Generation], scores: Scores
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "record_id": record.record_id,
+            **row,
+            "prompt": _plain(record.prompt),
+            "completion": generation.text,
+            "tokens": generation.token_count,
+            "finished": generation.finished,
+        }
+        for record, generation, row in zip(records, generations, scores.per_record, strict=True)
+    ]
+
+
+def _plain(prompt: Prompt) -> str | list[dict[str, str]]:
+    return prompt if isinstance(prompt, str) else [asdict(turn) for turn in prompt]
+
+
+def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write JSONL through a temporary file, so that `path` is whole or untouched."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False, newline="\n") as file:
+        temporary = Path(file.name)
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    temporary.replace(path)

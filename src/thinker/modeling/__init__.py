@@ -1,0 +1,1 @@
+"""Base models and what they run on: loading, devices, precision, determinism. Shared by training and evaluation."""

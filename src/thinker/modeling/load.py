@@ -1,0 +1,152 @@
+"""Load a tokenizer or a base model by hub id, folder or `.gguf` file. Never code from the hub, never pickles."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinker.config.experiment import Experiment
+from thinker.errors import ConfigError, PreconditionError
+from thinker.modeling.gguf import as_folder
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("thinker")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a base model comes from.
+
+    Attributes:
+        name: hub id, or absolute path of a folder or `.gguf` file.
+        revision: of a hub model.
+        token: for gated hub models; None leaves it to the environment (HF_TOKEN).
+        cache_dir: where a `.gguf` file is unpacked.
+    """
+
+    name: str
+    revision: str | None
+    token: str | None = field(repr=False)
+    cache_dir: Path
+
+    @classmethod
+    def of(cls, experiment: Experiment, cache_dir: Path) -> ModelSource:
+        """The base model of an experiment.
+
+        Raises:
+            ConfigError: neither file names one.
+        """
+        if experiment.base_model is None:
+            raise ConfigError("no base model is named: set model.name in the LoRA file or evaluation.base_model")
+        model = experiment.recipe.model if experiment.recipe else None
+        token = model.hf_token.get_secret_value() if model and model.hf_token else None
+        return cls(experiment.base_model, model.revision if model else None, token, cache_dir)
+
+    def location(self) -> str:
+        """What `from_pretrained` takes."""
+        path = Path(self.name)
+        return str(as_folder(path, self.cache_dir)) if path.suffix == ".gguf" else self.name
+
+    def keywords(self) -> dict[str, Any]:
+        return {"revision": self.revision or "main", "token": self.token, "trust_remote_code": False}
+
+
+def load_tokenizer(source: ModelSource) -> Any:
+    """The model's fast tokenizer.
+
+    Raises:
+        PreconditionError: there is no such model, or it has no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    with _quiet(), _explained(source):
+        return AutoTokenizer.from_pretrained(source.location(), **source.keywords())
+
+
+def load_base_model(
+    source: ModelSource,
+    *,
+    device: torch.device,
+    dtype: str,
+    quantization: str | None = None,
+    device_map: str | dict[str, str | int] | None = None,
+) -> Any:
+    """The base model in evaluation mode on `device`.
+
+    Args:
+        source: which model.
+        device: where it goes; `device_map` may spread it over several accelerators.
+        dtype: precision of its weights (`float32`, `bfloat16`, `float16`).
+        quantization: `4bit`, `8bit`, `none` or None.
+        device_map: as Transformers takes it; without effect on CPU and MPS.
+
+    Raises:
+        PreconditionError: there is no such model, or bitsandbytes is missing.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    weights_dtype = getattr(torch, dtype)
+    keywords: dict[str, Any] = {**source.keywords(), "dtype": weights_dtype, "use_safetensors": True}
+    if quantization in ("4bit", "8bit"):
+        keywords["quantization_config"] = _bitsandbytes_config(quantization, weights_dtype)
+        keywords["device_map"] = {"": str(device)}
+    if device.type == "cuda" and device_map is not None:
+        # "auto" on a machine of one GPU is that GPU; naming it keeps the whole model there.
+        single = device_map == "auto" and torch.cuda.device_count() == 1
+        keywords["device_map"] = {"": str(device)} if single else device_map
+    with _quiet(), _explained(source):
+        model = AutoModelForCausalLM.from_pretrained(source.location(), **keywords)
+    if "device_map" not in keywords:
+        model.to(device)
+    return model.eval()
+
+
+def _bitsandbytes_config(quantization: str, compute_dtype: torch.dtype) -> Any:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise PreconditionError(f"model.quantization: {quantization} needs bitsandbytes: {error}") from error
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
+
+
+@contextlib.contextmanager
+def _explained(source: ModelSource) -> Iterator[None]:
+    """Turn Transformers' errors about a missing or unreadable model into one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise PreconditionError(
+            f"model '{source.name}' cannot be loaded: {first_line} (a hub id needs network access or a filled cache, "
+            "a gated model HF_TOKEN in the environment; a folder needs config.json, safetensors and tokenizer files)"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's own progress bars; warnings still pass."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)

@@ -1,0 +1,324 @@
+"""validate → train → evaluate, each stage leaving its part in the run record."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from thinker import plugins
+from thinker.config import Experiment
+from thinker.config.fingerprint import config_fingerprint, gate_digest, model_identity, training_fingerprint
+from thinker.config.recipe_models import Recipe
+from thinker.data.prepare import PreparedData, held_out_values, prepare_data
+from thinker.errors import ConfigError, DataError, TestSuiteError
+from thinker.evaluation.base import GeneratorContext
+from thinker.evaluation.evaluator import EvaluationContext, EvaluationReport, Evaluator, sampling_of
+from thinker.hashing import digest, sha256_file
+from thinker.runs import RunRecorder, library_versions, sections
+from thinker.runs.plots import confusion_plot, loss_plot
+from thinker.secrets import mask
+from thinker.tasks.base import Task, evaluation_inputs
+from thinker.training.base import TrainingContext, TrainingReport, create_training_backend
+from thinker.validation import DatasetValidationResult, DatasetValidator, TestSuiteResult, TestSuiteRunner
+
+log = logging.getLogger("thinker")
+
+Command = Literal["validate", "train", "eval", "run"]
+# What an adapter's bits, or a gate's verdict, depend on.
+_TRAINING_PACKAGES = ("thinker", "torch", "transformers", "peft", "tokenizers", "accelerate", "bitsandbytes")
+_GATE_PACKAGES = ("thinker", "pytest", "tokenizers")
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What training would do: shown by `run --dry-run`.
+
+    Attributes:
+        steps: optimizer steps.
+        rows: rows to train on.
+        held_out_rows: rows for the evaluation loss.
+        tokens: tokens through the model, over all steps.
+        trained_tokens: those among them that carry loss.
+        longest_row_tokens: of all encoded rows.
+    """
+
+    steps: int
+    rows: int
+    held_out_rows: int
+    tokens: int
+    trained_tokens: int
+    longest_row_tokens: int
+
+
+class ThinkerPipeline:
+    """One experiment's stages, run in order and recorded.
+
+    Args:
+        experiment: the configuration.
+        recorder: of this run.
+        suite_stream: where pytest's output is shown; None shows it on standard output.
+    """
+
+    def __init__(self, experiment: Experiment, recorder: RunRecorder, *, suite_stream: TextIO | None = None) -> None:
+        self.experiment, self.recorder = experiment, recorder
+        self.task: Task = plugins.resolve("tasks", experiment.pipeline.task)()
+        self._suite_stream = suite_stream
+        self._dataset_sha256: str | None = None
+        self._tokenizer: Any = None
+
+    def run(self, command: Command, *, skip_validation: bool = False) -> None:
+        """Do what the command line's subcommand of that name does."""
+        self._record_inputs()
+        if skip_validation:
+            self._skip_validation()
+        else:
+            self.validate()
+        if command in ("train", "run"):
+            self.train()
+        if command in ("eval", "run"):
+            self.evaluate()
+
+    def validate(self) -> None:
+        """The gate: test suite, then dataset.
+
+        Raises:
+            TestSuiteError: the suite failed or nothing in it ran.
+            DataError: the dataset has errors.
+        """
+        suite = self._run_suite()
+        with self.recorder.stage("dataset"):
+            result = self._validator().validate()
+        self.recorder.update(validation=sections.validation(suite=suite, dataset=result))
+        for line in result.summary():
+            log.log(logging.INFO if result.ok else logging.ERROR, line)
+        self._save_problems(result)
+        result.raise_if_failed()
+        self._dataset_sha256 = result.sha256
+        versions = library_versions(_GATE_PACKAGES)
+        self._digests(gate=gate_digest(self.experiment, dataset_sha256=result.sha256, versions=versions))
+        log.info("gate passed: %d tests, %d rows, sha256 %s", suite.passed, result.rows, result.sha256[:12])
+
+    def train(self) -> TrainingReport:
+        """Train on exactly the bytes that passed the gate."""
+        recipe = self._recipe()
+        with self.recorder.stage("encode"):
+            data = self._prepare(recipe)
+        context = self._training_context(recipe, data)
+        self._digests(training=context.training_fingerprint)
+        log.info(
+            "plan: %d steps over %d rows, %d held out", len(data.plan), len(data.train_rows), len(data.held_out_rows)
+        )
+        assert self.experiment.pipeline.training is not None  # _recipe() saw to it
+        with self.recorder.stage("train"):
+            report = create_training_backend(self.experiment.pipeline.training, context).train()
+        self.recorder.update(training=sections.training(self.experiment, report, data, self._identity()))
+        if report.step_log is not None and loss_plot(report.step_log, self.recorder.folder / "loss.png"):
+            self.recorder.artifact("loss_plot", self.recorder.folder / "loss.png")
+        if report.step_log is not None:
+            self.recorder.artifact("step_log", report.step_log)
+        return report
+
+    def evaluate(self) -> EvaluationReport:
+        """Evaluate the adapter, or the base model where the configuration names no adapter."""
+        experiment = self.experiment
+        if experiment.pipeline.evaluation is None:
+            raise ConfigError("evaluation needs the section `evaluation`")
+        if experiment.evaluate_base_only:
+            log.warning("evaluating the base model alone: evaluation.checkpoint_dir is null")
+            adapter = None
+        else:
+            adapter = experiment.checkpoint_dir
+            self._require_adapter(adapter)
+        context = GeneratorContext(
+            experiment=experiment,
+            tokenizer=self._load_tokenizer(),
+            adapter=adapter,
+            sampling=sampling_of(experiment),
+            cache_dir=self.cache_dir,
+        )
+        predictions = self.recorder.folder / "predictions.jsonl"
+        with self.recorder.stage("evaluate"):
+            held_out = held_out_values(experiment, experiment.recipe)
+            report = Evaluator(EvaluationContext(self.task, context, held_out, predictions)).evaluate()
+        self.recorder.update(evaluation=sections.evaluation(experiment, report, self._identity()))
+        self.recorder.artifact("predictions", predictions)
+        if report.confusion and confusion_plot(report.confusion, self.recorder.folder / "confusion.png"):
+            self.recorder.artifact("confusion_plot", self.recorder.folder / "confusion.png")
+        return report
+
+    def dry_run(self, *, skip_validation: bool = False) -> DryRun:
+        """The gate and the plan, without training."""
+        self._record_inputs()
+        if skip_validation:
+            self._skip_validation()
+        else:
+            self.validate()
+        data = self._prepare(self._recipe())
+        tokens, trained = data.planned_tokens
+        return DryRun(
+            len(data.plan), len(data.train_rows), len(data.held_out_rows), tokens, trained, max(data.rows.lengths)
+        )
+
+    @property
+    def cache_dir(self) -> Path:
+        """For what can be computed again: `.thinker/cache` beside the pipeline file, or THINKER_CACHE_DIR."""
+        return cache_dir(self.experiment.config_path)
+
+    def _digests(self, **found: str) -> None:
+        self.recorder.update(digests={**self.recorder.record.digests.model_dump(), **found})
+
+    def _save_problems(self, result: DatasetValidationResult) -> None:
+        """Every problem as a JSON line: the console shows only the first ones."""
+        if result.error_count + result.warning_count == 0:
+            return
+        path = self.recorder.folder / "dataset_problems.jsonl"
+        with path.open("w", encoding="utf-8") as file:
+            for problem in itertools.chain(result.errors, result.warnings):
+                file.write(mask(json.dumps(dataclasses.asdict(problem), default=str, ensure_ascii=False)) + "\n")
+        self.recorder.artifact("dataset_problems", path)
+
+    def _run_suite(self) -> TestSuiteResult:
+        runner = TestSuiteRunner(self.experiment.pipeline.tests)
+        with self.recorder.stage("tests"):
+            try:
+                suite = runner.run(output=self.recorder.folder / "pytest.txt", stream=self._suite_stream or sys.stdout)
+            except TestSuiteError as error:
+                self.recorder.update(validation=sections.validation(suite=getattr(error, "result", None), failed=True))
+                raise
+        self.recorder.update(validation=sections.validation(suite=suite))
+        return suite
+
+    def _validator(self) -> DatasetValidator:
+        config = self.experiment.pipeline.data_validation
+        return DatasetValidator(
+            self.experiment.dataset_path,
+            config.schema if config.schema is not None else self.task.default_schema,
+            max_examples=config.max_examples,
+            checks=config.checks,
+            example=self.task.example,
+        )
+
+    def _skip_validation(self) -> None:
+        log.warning("the gate was skipped (--skip-validation): nothing says that these data are fit to train on")
+        self.recorder.update(validation=sections.validation(skipped=True))
+        self._dataset_sha256 = sha256_file(self.experiment.dataset_path)
+
+    def _record_inputs(self) -> None:
+        experiment, recipe = self.experiment, self.experiment.recipe
+        training, evaluation = experiment.pipeline.training, experiment.pipeline.evaluation
+        paths = {"pipeline": experiment.config_path, "dataset": experiment.dataset_path}
+        if training is not None:
+            paths["recipe"] = training.config_path
+        if evaluation is not None:
+            paths |= {role: path for role, path in evaluation_inputs(evaluation).items() if path.is_file()}
+        seeds = {"data": recipe.data.seed} if recipe else {}
+        if evaluation is not None:
+            seeds["evaluation"] = evaluation.seed
+        self.recorder.update(inputs=sections.inputs(paths), seeds=seeds)
+        self._digests(config=config_fingerprint(experiment))
+
+    def _recipe(self) -> Recipe:
+        if self.experiment.recipe is None:
+            raise ConfigError("training needs the section `training`, which names the LoRA file")
+        return self.experiment.recipe
+
+    def _prepare(self, recipe: Recipe) -> PreparedData:
+        if self._dataset_sha256 is None:
+            raise DataError("the dataset was not checked; call validate() first")
+        return prepare_data(
+            self.experiment,
+            recipe,
+            self.task,
+            self._load_tokenizer(),
+            tokenizer_identity=digest(self._identity()),
+            dataset_sha256=self._dataset_sha256,
+            cache_dir=self.cache_dir,
+        )
+
+    def _training_context(self, recipe: Recipe, data: PreparedData) -> TrainingContext:
+        experiment = self.experiment
+        assert self._dataset_sha256 is not None  # _prepare() saw to it
+        identity = self._identity()
+        fingerprint = training_fingerprint(
+            experiment,
+            dataset_sha256=self._dataset_sha256,
+            model_identity=digest(identity),
+            versions=library_versions(_TRAINING_PACKAGES),
+        )
+        base_model = {"name": experiment.base_model, "identity": digest(identity), "kind": identity["kind"]}
+        return TrainingContext(
+            experiment=experiment,
+            task=self.task,
+            rows=data.rows,
+            train_rows=data.train_rows,
+            held_out_rows=data.held_out_rows,
+            plan=data.plan,
+            run_dir=self.recorder.folder,
+            cache_dir=self.cache_dir,
+            training_fingerprint=fingerprint,
+            provenance={
+                "base_model": base_model,
+                "config_fingerprint": config_fingerprint(experiment),
+                "dataset_sha256": self._dataset_sha256,
+                "gate_skipped": bool(self.recorder.record.validation and self.recorder.record.validation.skipped),
+                "prompt_format": recipe.model.prompt_format,
+                "run_id": self.recorder.run_id,
+                "task": self.task.name,
+                "training_fingerprint": fingerprint,
+                "versions": library_versions(_TRAINING_PACKAGES),
+            },
+            tokenizer=self._load_tokenizer(),
+        )
+
+    def _require_adapter(self, folder: Path | None) -> None:
+        from thinker.evaluation.adapter import require_adapter
+
+        if folder is None:
+            raise ConfigError("evaluation.checkpoint_dir: nothing names the adapter; give --checkpoint")
+        require_adapter(folder)
+
+    def _identity(self) -> dict[str, Any]:
+        if self.experiment.base_model is None:
+            raise ConfigError("no base model is named: set model.name in the LoRA file or evaluation.base_model")
+        recipe = self.experiment.recipe
+        return model_identity(self.experiment.base_model, recipe.model.revision if recipe else None)
+
+    def _load_tokenizer(self) -> Any:
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer_of(self.experiment, self.cache_dir)
+        return self._tokenizer
+
+
+def load_tokenizer_of(experiment: Experiment, cache: Path) -> Any:
+    """The tokenizer of an experiment's base model.
+
+    Raises:
+        PreconditionError: no such model, or the extra `hf` is not installed.
+    """
+    from thinker.errors import PreconditionError
+
+    try:
+        from thinker.modeling.load import ModelSource, load_tokenizer
+
+        recipe = experiment.recipe
+        token = recipe.model.hf_token.get_secret_value() if recipe and recipe.model.hf_token else None
+        if experiment.base_model is None:
+            raise ConfigError("no base model is named: set model.name in the LoRA file or evaluation.base_model")
+        return load_tokenizer(
+            ModelSource(experiment.base_model, recipe.model.revision if recipe else None, token, cache)
+        )
+    except ImportError as error:
+        raise PreconditionError(f"this needs the extra 'hf' (pip install 'thinker[hf]'): {error}") from error
+
+
+def cache_dir(config_path: Path) -> Path:
+    """Where the cache of a pipeline file lies: `.thinker/cache` beside it, or THINKER_CACHE_DIR."""
+    configured = os.environ.get("THINKER_CACHE_DIR")
+    return Path(configured) if configured else config_path.parent / ".thinker" / "cache"

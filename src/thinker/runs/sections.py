@@ -1,0 +1,141 @@
+"""What each stage found, as sections of the run record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinker.config.experiment import Experiment
+from thinker.hashing import sha256_file
+from thinker.runs.models import (
+    AdapterRecord,
+    BaseModelRecord,
+    DatasetRecord,
+    EvaluationRecord,
+    InputFile,
+    Sampling,
+    Settings,
+    SuiteCounts,
+    TrainingRecord,
+    ValidationRecord,
+)
+
+if TYPE_CHECKING:
+    from thinker.data.prepare import PreparedData
+    from thinker.evaluation.evaluator import EvaluationReport
+    from thinker.training.base import TrainingReport
+    from thinker.validation import DatasetValidationResult, TestSuiteResult
+
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def inputs(paths: Mapping[str, Path]) -> list[InputFile]:
+    """The files read, by role, with their hashes."""
+    return [
+        InputFile.model_validate(
+            {"role": role, "path": path, "sha256": sha256_file(path), "size_bytes": path.stat().st_size}
+        )
+        for role, path in paths.items()
+    ]
+
+
+def validation(
+    *,
+    suite: TestSuiteResult | None = None,
+    dataset: DatasetValidationResult | None = None,
+    failed: bool = False,
+    skipped: bool = False,
+) -> ValidationRecord:
+    """The gate's section, as far as it got."""
+    status = "skipped" if skipped else "failed" if failed else suite.status if suite else None
+    return ValidationRecord.model_validate({
+        "pytest": status,
+        "skipped": skipped,
+        "tests": _counts(suite) if suite and suite.status != "disabled" else None,
+        "dataset_errors": dataset.error_count if dataset else None,
+        "dataset": _dataset(dataset) if dataset else None,
+    })  # fmt: skip
+
+
+def _counts(suite: TestSuiteResult) -> SuiteCounts:
+    names = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "deselected", "exit_code", "duration_s")
+    return SuiteCounts.model_validate({name: getattr(suite, name) for name in names} | {"args": list(suite.args)})
+
+
+def _dataset(result: DatasetValidationResult) -> DatasetRecord:
+    return DatasetRecord.model_validate({
+        "path": result.path,
+        "sha256": result.sha256,
+        "size_bytes": result.size_bytes,
+        "rows": result.rows,
+        "blank_lines": result.blank_lines,
+        "complete": result.complete,
+        "errors": result.error_count,
+        "warnings": result.warning_count,
+        "counts_by_code": dict(result.counts_by_code),
+        "duration_s": result.duration_s,
+    })  # fmt: skip
+
+
+def training(
+    experiment: Experiment, report: TrainingReport, data: PreparedData, identity: Mapping[str, Any]
+) -> TrainingRecord:
+    """Training's section."""
+    tokens, trained_tokens = data.planned_tokens
+    config = experiment.pipeline.training
+    return TrainingRecord.model_validate({
+        "backend": report.backend,
+        "config": config.config_path if config else None,
+        "checkpoint_dir": report.checkpoint_dir,
+        "metrics": report.metrics,
+        "base_model": BaseModelRecord(name=experiment.base_model or "", identity=dict(identity)),
+        "adapter_sha256": report.adapter_sha256 or None,
+        "steps": report.steps,
+        "epochs": report.steps / data.plan.steps_per_epoch,
+        "rows": len(data.train_rows),
+        "held_out_rows": data.row_numbers(data.held_out_rows),
+        "dropped_rows": list(data.rows.dropped),
+        "tokens": tokens,
+        "trained_tokens": trained_tokens,
+        "settings": settings(report.settings),
+        "loss_first_quarter": report.metrics.get("first_quarter_loss"),
+        "loss_last_quarter": report.metrics.get("last_quarter_loss"),
+        "log_history": report.step_log,
+    })  # fmt: skip
+
+
+def evaluation(experiment: Experiment, report: EvaluationReport, identity: Mapping[str, Any]) -> EvaluationRecord:
+    """Evaluation's section."""
+    adapter = None
+    if not experiment.evaluate_base_only and experiment.checkpoint_dir is not None:
+        weights = experiment.checkpoint_dir / _ADAPTER_WEIGHTS
+        sha256 = sha256_file(weights) if weights.is_file() else None
+        adapter = AdapterRecord.model_validate({"path": experiment.checkpoint_dir, "sha256": sha256})
+    found = dict(report.settings)
+    sampling = {name: found.pop(name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
+    return EvaluationRecord.model_validate({
+        "metrics": report.metrics,
+        "output": report.output or report.predictions,
+        "base_metrics": report.base_metrics,
+        "confusion": report.confusion,
+        "backend": found.pop("backend"),
+        "base_model": BaseModelRecord(name=experiment.base_model or "", identity=dict(identity)),
+        "adapter": adapter,
+        "records": report.records,
+        "sampling": Sampling.model_validate(sampling),
+        "batch_size": found.pop("batch_size", None),
+        "settings": settings(found),
+    })  # fmt: skip
+
+
+def settings(found: Mapping[str, Any]) -> Settings:
+    """Resolved settings; those without a key of their own go under `further`."""
+    rest = dict(found)
+    return Settings.model_validate({
+        "device": rest.pop("device", None),
+        "precision": rest.pop("compute_precision", rest.pop("dtype", None)),
+        "threads": rest.pop("threads", None),
+        "resolutions": rest.pop("announcements", []),
+        "further": rest,
+    })  # fmt: skip

@@ -1,0 +1,78 @@
+"""What training leaves in the checkpoint folder: adapter, tokenizer, model card, and a manifest, written last."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from thinker import __version__
+from thinker.hashing import sha256_file
+
+MANIFEST = "thinker.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def save_adapter(model: Any, tokenizer: Any, folder: Path, provenance: Mapping[str, Any]) -> str:
+    """Write everything beside `folder`'s files, then move it in, the manifest last. Returns the adapter's SHA-256.
+
+    The old manifest goes first, so that a crash leaves no folder that looks complete with files of two runs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
+    try:
+        # Asking whether embeddings were resized would ask the hub; they never are here.
+        model.save_pretrained(temporary, save_embedding_layers=False)
+        tokenizer.save_pretrained(temporary)
+        adapter_sha256 = sha256_file(temporary / ADAPTER_WEIGHTS)
+        manifest = {"thinker": __version__, "adapter_sha256": adapter_sha256, **provenance}
+        (temporary / "README.md").write_text(model_card(manifest), encoding="utf-8")
+        text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+        (temporary / MANIFEST).write_text(text, encoding="utf-8")
+        _move_in(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return adapter_sha256
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of an adapter that Thinker trained; None for an adapter from elsewhere."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return manifest
+
+
+def _move_in(temporary: Path, folder: Path) -> None:
+    (folder / MANIFEST).unlink(missing_ok=True)
+    names = sorted((path.name for path in temporary.iterdir()), key=lambda name: (name == MANIFEST, name))
+    for name in names:
+        source = temporary / name
+        if source.is_file():
+            with source.open("rb+") as file:
+                os.fsync(file.fileno())
+        source.replace(folder / name)
+
+
+def model_card(manifest: Mapping[str, Any]) -> str:
+    """A model card in the hub's format, with where the adapter comes from."""
+    base = manifest["base_model"]["name"]
+    rows = "\n".join(f"| {key.replace('_', ' ')} | {_shown(value)} |" for key, value in sorted(manifest.items()))
+    # A local path is no id on a hub; the front matter then leaves the base model out.
+    front = f"base_model: {base}\n" if manifest["base_model"].get("kind") == "hub" else ""
+    return (
+        f"---\nlibrary_name: peft\n{front}tags:\n- lora\n- thinker\n---\n\n"
+        f"# LoRA adapter for {Path(base).name}\n\n"
+        "Trained by Thinker: the data passed its gate before the first step.\n\n"
+        '```python\nfrom peft import PeftModel\n\nmodel = PeftModel.from_pretrained(base_model, "this folder")\n```\n\n'
+        f"## Provenance\n\n| | |\n|---|---|\n{rows}\n"
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"`{json.dumps(value, sort_keys=True)}`" if isinstance(value, dict | list) else f"`{value}`"

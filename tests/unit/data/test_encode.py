@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.tiny_model import make_tiny_model
+
+from thinker.data.encode import EncodedExample, Encoder, token_weights
+from thinker.data.encoded_rows import truncate_prompt
+from thinker.errors import PreconditionError
+from thinker.tasks.base import Example, Message, WeightSpan
+
+
+def tokenizer_of(folder: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model: Path):
+    return tokenizer_of(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def bos_tokenizer(tmp_path_factory: pytest.TempPathFactory):
+    return tokenizer_of(make_tiny_model(tmp_path_factory.mktemp("bos"), bos=True))
+
+
+@settings(max_examples=50, deadline=None)
+@given(prompt=st.text(max_size=40), completion=st.text(max_size=40))
+def test_ids_are_prompt_then_completion_then_eos_tokenized_apart(tokenizer, prompt: str, completion: str) -> None:
+    encoder = Encoder(tokenizer, "raw")
+    encoded = encoder.encode(Example(prompt, completion))
+    completion_ids = tokenizer(completion, add_special_tokens=False)["input_ids"]
+    assert encoded.ids == [*encoder.prompt_ids(prompt), *completion_ids, tokenizer.eos_token_id]
+    assert encoded.weights == [1.0] * (len(completion_ids) + 1)
+    assert encoded.prompt_length == len(encoder.prompt_ids(prompt))
+
+
+def test_raw_adds_the_tokenizers_leading_tokens_once(bos_tokenizer) -> None:
+    encoder = Encoder(bos_tokenizer, "raw")
+    bos = bos_tokenizer.bos_token_id
+    assert encoder.leading_ids == (bos,)
+    assert encoder.prompt_ids("one two").count(bos) == 1
+    assert encoder.prompt_ids("<|bos|>one two") == encoder.prompt_ids("one two")
+    assert bos not in encoder.encode(Example("one", "two")).ids[1:]
+
+
+def test_chat_uses_the_template_and_adds_nothing(bos_tokenizer) -> None:
+    encoder = Encoder(bos_tokenizer, "chat")
+    text = "<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\n"
+    assert encoder.prompt_ids("one") == bos_tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert encoder.prompt_ids((Message("user", "one"),)) == encoder.prompt_ids("one")
+
+
+def test_raw_refuses_a_conversation(tokenizer) -> None:
+    with pytest.raises(ValueError, match="prompt_format: chat"):
+        Encoder(tokenizer, "raw").prompt_ids((Message("user", "one"),))
+
+
+def test_chat_without_a_template_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PreconditionError, match="no chat template"):
+        Encoder(tokenizer_of(make_tiny_model(tmp_path, chat=False)), "chat")
+
+
+def test_a_tokenizer_without_eos_is_refused(tiny_model: Path) -> None:
+    tokenizer = tokenizer_of(tiny_model)
+    tokenizer.eos_token = None
+    with pytest.raises(PreconditionError, match="end-of-sequence"):
+        Encoder(tokenizer, "raw")
+
+
+def test_a_token_that_touches_two_spans_takes_the_larger_weight() -> None:
+    spans = [WeightSpan(0, 3, 5.0), WeightSpan(3, 6, 2.0)]
+    offsets = [(0, 2), (2, 4), (4, 6), (6, 8), (8, 8)]
+    assert token_weights(offsets, 8, spans) == [5.0, 5.0, 2.0, 1.0, 1.0]
+
+
+def test_a_token_half_outside_a_light_span_keeps_weight_one() -> None:
+    assert token_weights([(0, 2), (2, 4), (4, 6)], 6, [WeightSpan(0, 3, 0.5)]) == [0.5, 1.0, 1.0]
+
+
+def test_span_weights_reach_the_tokens_of_the_line_and_no_others(tokenizer) -> None:
+    line, rest = "CLAIM[c1]: alpha", "\nRELATION: c2 supports c1"
+    encoded = Encoder(tokenizer, "raw").encode(Example("p", line + rest), [WeightSpan(0, len(line), 5.0)])
+    offsets = tokenizer(line + rest, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    expected = [5.0 if start < len(line) else 1.0 for start, _ in offsets]
+    assert encoded.weights == [*expected, 1.0]
+    assert 5.0 in expected
+    assert 1.0 in expected
+
+
+def test_truncation_cuts_the_prompt_from_the_left_after_its_leading_tokens() -> None:
+    whole = EncodedExample([1, 10, 11, 12, 20, 21, 2], [5.0, 1.0, 1.0])
+    assert truncate_prompt(whole, 5, 1) == EncodedExample([1, 12, 20, 21, 2], [5.0, 1.0, 1.0])
+    assert truncate_prompt(whole, 3, 1) == EncodedExample([20, 21, 2], [5.0, 1.0, 1.0])
