@@ -6,7 +6,10 @@ A message says what is wrong, where, and what to do next. The command line print
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from thinker.validation import TestSuiteResult
 
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
@@ -44,11 +47,19 @@ class PreconditionError(ThinkerError):
 
 
 class TestSuiteError(ThinkerError, RuntimeError):
-    """The test suite failed, or nothing in it ran. Also a `RuntimeError`, as the specification has it."""
+    """The test suite failed, or nothing in it ran. Also a `RuntimeError`, as the specification has it.
+
+    Attributes:
+        result: the suite's counts, as far as it got.
+    """
 
     __test__ = False
     stage = "tests"
     exit_code = 3
+
+    def __init__(self, message: str, result: TestSuiteResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class DataError(ThinkerError, ValueError):

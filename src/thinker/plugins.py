@@ -64,7 +64,9 @@ def unknown_name(group: Group, name: str) -> str:
     known = names(group)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f", did you mean '{near[0]}'?" if near else ""
-    return f"unknown {group.removesuffix('s')} '{name}'{hint} (known: {', '.join(known) or 'none'}; or 'module:attribute')"
+    return (
+        f"unknown {group.removesuffix('s')} '{name}'{hint} (known: {', '.join(known) or 'none'}; or 'module:attribute')"
+    )
 
 
 def _entry_points(group: Group) -> tuple[importlib.metadata.EntryPoint, ...]:

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 # `strict`: a quoted number is not a number. `extra="forbid"`: an unknown key is an error.
-MODEL_CONFIG: Final = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+MODEL_CONFIG: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 FieldType = Literal["string", "integer", "number", "boolean", "object", "array", "null", "any"]
 CheckLevel = Literal["error", "warn", "off"]
@@ -97,7 +97,7 @@ class EvaluationConfig:
     base_model: str | None = None
     """Hub id, folder or `.gguf` file. Absent: `model.name` of the LoRA file."""
     checkpoint_dir: Path | None = None
-    """Folder of the adapter. Absent: `output.checkpoint_dir` of the LoRA file. An explicit null: the base model alone."""
+    """Folder of the adapter. Absent: `output.checkpoint_dir` of the LoRA file. Null: the base model alone."""
     claims_file: Path | None = None
     """SciFact claims (JSONL). Task `scifact_claims`."""
     corpus_file: Path | None = None
@@ -143,4 +143,4 @@ class PipelineConfig:
     task: str = "scifact_claims"
     """`scifact_claims`, `prompt_completion`, or a plugin."""
     runs_dir: Path = Path("runs/thinker")
-    """Where run records go. Absent: `runs/thinker` under the current folder; a path given here is relative to this file."""
+    """Where run records go. Absent: `runs/thinker` under the current folder, not beside this file."""

@@ -42,7 +42,7 @@ class LoraConfig:
 
     r: PositiveInt = 16
     """Rank."""
-    lora_alpha: Annotated[float, Field(gt=0)] = 32
+    lora_alpha: Annotated[float, Field(gt=0)] = 32.0
     """Scale: the update is multiplied by lora_alpha / r."""
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on the adapter's input."""
@@ -62,7 +62,7 @@ class TrainingHyperparameters:
     """Micro-batches in an optimizer step, on each process."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate."""
-    num_epochs: Annotated[float, Field(gt=0)] = 3
+    num_epochs: Annotated[float, Field(gt=0)] = 3.0
     """Passes over the rows; a fraction stops within a pass."""
     max_steps: PositiveInt | None = None
     """Stops after so many optimizer steps, whatever `num_epochs` says."""
@@ -89,7 +89,7 @@ class TrainingHyperparameters:
     gradient_checkpointing: bool = False
     """Recomputes activations in the backward pass: less memory, more time."""
     on_overlong: OverlongPolicy = "error"
-    """A row longer than `max_seq_length`: `error`, `drop` it, or `truncate_prompt` from its left. A completion is never cut."""
+    """A row longer than `max_seq_length`: `error`, `drop` it, or cut its prompt from the left (`truncate_prompt`)."""
     determinism: Literal["strict", "fast"] = "strict"
     """`strict`: same inputs, same bits on one machine. `fast`: non-deterministic kernels allowed."""
 

@@ -18,11 +18,11 @@ Settled here, where the definitions leave it open:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from thinker.claim_schema import HYPOTHESIS_ID, ClaimSet, Relation, RelationKind
+from thinker.claim_schema import HYPOTHESIS_ID, ClaimSet, RelationKind
 from thinker.tasks.base import Metric, Scores
 
 Verdict = Literal["supports", "refutes", "none"]
@@ -60,7 +60,7 @@ class Judgement:
         correct: of these, a gold sentence of the document they cite.
         valid_citations: of these, citing a document of the prompt.
         grounded: of these, a sentence of the document they cite.
-        verdict: the majority relation to c1.
+        verdict: the majority relation to c1. `parsed` states no relation twice.
     """
 
     gold: ScifactGold
@@ -95,13 +95,8 @@ def judge(gold: ScifactGold, parsed: ClaimSet) -> Judgement:
         correct=len(lines & gold.evidence),
         valid_citations=len(cited),
         grounded=sum(doc_id is not None and text in gold.documents[doc_id] for doc_id, text in cited),
-        verdict=verdict(parsed.relations),
+        verdict=majority([relation.kind for relation in parsed.relations if relation.target == HYPOTHESIS_ID]),
     )
-
-
-def verdict(relations: Iterable[Relation]) -> Verdict:
-    """The majority relation to c1 among distinct relations; `none` without one or on a tie."""
-    return majority([relation.kind for relation in set(relations) if relation.target == HYPOTHESIS_ID])
 
 
 def majority(votes: Sequence[RelationKind]) -> Verdict:

@@ -12,12 +12,14 @@ from typing import Any, Literal, Protocol
 
 from thinker.config.pipeline_models import EvaluationConfig, SchemaField
 
+Role = Literal["system", "user", "assistant"]
+
 
 @dataclass(frozen=True)
 class Message:
     """One turn of a conversation."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 
@@ -66,17 +68,20 @@ class Prediction:
     completion: str
 
 
+Metric = float | int | None | list[float]
+
+
 @dataclass(frozen=True)
 class Scores:
     """What a task makes of predictions.
 
     Attributes:
-        metrics: name -> figure; None where the figure is undefined (a rate over nothing).
+        metrics: name -> figure, or a list with a figure for each record; None where undefined (a rate over nothing).
         per_record: for each prediction, in order, what the predictions file shows beside prompt and completion.
         confusion: gold label -> predicted label -> count, or None where the task has none.
     """
 
-    metrics: dict[str, float | int | None]
+    metrics: dict[str, Metric]
     per_record: tuple[dict[str, Any], ...]
     confusion: dict[str, dict[str, int]] | None = None
 
@@ -127,5 +132,3 @@ def evaluation_inputs(evaluation: EvaluationConfig) -> dict[str, Path]:
     """The evaluation's input files by configuration key, as far as they are given."""
     keys = ("claims_file", "corpus_file", "data_file")
     return {key: path for key in keys if (path := getattr(evaluation, key)) is not None}
-
-

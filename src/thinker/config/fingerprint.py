@@ -1,0 +1,159 @@
+"""The digests by which experiments are told apart: SHA-256 of canonical JSON with contents in place of paths.
+
+Neither the folder in which an experiment lies, nor comments, the order of keys or the spelling of a number change one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from thinker.config.experiment import Experiment
+from thinker.config.identity import model_identity as model_identity
+from thinker.config.identity import tokenizer_identity
+from thinker.config.model_names import is_local
+from thinker.config.resolved import resolved_config
+from thinker.errors import ConfigError
+from thinker.hashing import digest, sha256_file, tree_digest
+from thinker.tasks.base import evaluation_inputs
+
+_MISSING: Final = "missing"
+
+
+def config_fingerprint(experiment: Experiment) -> str:
+    """Digest of every setting of both files, but for places of output and the token.
+
+    Inputs count by content (one that is not there, by being missing), a hub model by id and revision.
+
+    Raises:
+        OSError: an input cannot be read.
+    """
+    resolved = resolved_config(experiment)
+    pipeline, lora = resolved["pipeline"], resolved["lora"]
+    config = experiment.pipeline
+    del pipeline["runs_dir"]
+    pipeline["tests"]["path"] = _content(config.tests.path)
+    pipeline["data_validation"]["path"] = _content(experiment.dataset_path)
+    if pipeline["training"]:
+        del pipeline["training"]["config_path"]
+    if config.evaluation:
+        evaluation = pipeline["evaluation"]
+        del evaluation["checkpoint_dir"], evaluation["output_path"]
+        evaluation |= {key: _content(path) for key, path in evaluation_inputs(config.evaluation).items()}
+        evaluation["base_model"] = _model(config.evaluation.base_model, None)
+    if experiment.recipe:
+        del lora["output"]["checkpoint_dir"], lora["model"]["hf_token"]
+        lora["data"]["train_file"] = _content(experiment.recipe.data.train_file)
+        lora["model"]["name"] = _model(experiment.recipe.model.name, experiment.recipe.model.revision)
+        del lora["model"]["revision"]
+    base_only = experiment.evaluate_base_only
+    return digest({"digest": "config", "pipeline": pipeline, "lora": lora, "evaluate_base_only": base_only})
+
+
+def training_fingerprint(
+    experiment: Experiment,
+    *,
+    dataset_sha256: str,
+    model_identity: str,
+    versions: Mapping[str, str],
+    world_size: int = 1,
+) -> str:
+    """Digest of all that shapes the adapter: rows, base model, recipe, and the programs that turn them into weights.
+
+    Args:
+        experiment: with a recipe.
+        dataset_sha256: of the JSONL file.
+        model_identity: digest of what `model_identity` says of the base model.
+        versions: of Python and the libraries that compute.
+        world_size: processes that train together.
+
+    Raises:
+        ConfigError: the experiment has no recipe.
+    """
+    training = experiment.pipeline.training
+    if experiment.recipe is None or training is None:
+        raise ConfigError("a training fingerprint needs a 'training' section with a LoRA file")
+    recipe = resolved_config(experiment)["lora"]
+    del recipe["output"], recipe["data"]["train_file"]
+    for key in ("name", "revision", "hf_token", "device_map"):
+        del recipe["model"][key]
+    return digest(
+        {
+            "digest": "training",
+            "dataset": dataset_sha256,
+            "max_examples": experiment.pipeline.data_validation.max_examples,
+            "task": experiment.pipeline.task,
+            "backend": training.backend,
+            "base_model": model_identity,
+            "recipe": recipe,
+            "versions": dict(versions),
+            "world_size": world_size,
+        }
+    )
+
+
+def gate_digest(experiment: Experiment, *, dataset_sha256: str, versions: Mapping[str, str]) -> str:
+    """Digest of all that the gate's verdict rests on: same digest, same verdict.
+
+    Args:
+        experiment: what the gate checks.
+        dataset_sha256: of the JSONL file.
+        versions: of Python, Thinker and the libraries that the verdict depends on.
+
+    Raises:
+        OSError: an input cannot be read.
+    """
+    config = resolved_config(experiment)["pipeline"]
+    validation, suite = config["data_validation"], config["tests"]
+    suite["path"] = _content(experiment.pipeline.tests.path)
+    evaluation = experiment.pipeline.evaluation
+    inputs = evaluation_inputs(evaluation) if evaluation else {}
+    return digest(
+        {
+            "digest": "gate",
+            "dataset": dataset_sha256,
+            "max_examples": validation["max_examples"],
+            "schema": validation["schema"],
+            "checks": validation["checks"],
+            "task": config["task"],
+            "tests": suite if suite["enabled"] else {"enabled": False},
+            "evaluation": {key: _content(path) for key, path in inputs.items()},
+            "encoding": _encoding(experiment),
+            "versions": dict(versions),
+        }
+    )
+
+
+def _encoding(experiment: Experiment) -> dict[str, Any] | None:
+    """What turns rows into token ids and weights."""
+    recipe = experiment.recipe
+    if recipe is None:
+        return None
+    model, training = recipe.model, recipe.training
+    there = not is_local(model.name) or Path(model.name).exists()
+    return {
+        "tokenizer": tokenizer_identity(model.name, model.revision) if there else _MISSING,
+        "prompt_format": model.prompt_format,
+        "max_seq_length": training.max_seq_length,
+        "on_overlong": training.on_overlong,
+        "claim_c1_weight": training.claim_c1_weight,
+        "evidence_weight": training.evidence_weight,
+    }
+
+
+def _content(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    if not path.exists():
+        return _MISSING
+    return tree_digest(path) if path.is_dir() else sha256_file(path)
+
+
+def _model(name: str | None, revision: str | None) -> Any:
+    """A model by content, or by the id and revision that the configuration gives: not what a cache happens to hold."""
+    if name is None:
+        return None
+    if not is_local(name):
+        return {"kind": "hub", "id": name, "revision": revision}
+    return model_identity(name, None) if Path(name).exists() else _MISSING

@@ -1,0 +1,227 @@
+"""The dataset against its schema: every row, every problem, counted exactly."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from thinker import progress
+from thinker.config.pipeline_models import CheckLevel, SchemaField
+from thinker.data.jsonl import HashingLines, RawLine, parse_row
+from thinker.errors import DataError
+from thinker.validation import codes
+from thinker.validation.problems import (
+    Problem,
+    ProblemLog,
+    clean_field,
+    clean_message,
+    excerpt_of_text,
+    excerpt_of_value,
+)
+from thinker.validation.rules import RowChecker
+
+_PROGRESS_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class DatasetValidationResult:
+    """What became of checking a dataset.
+
+    Attributes:
+        sha256: of all bytes of the file, also of those beyond `max_examples`.
+        rows: rows checked, the broken ones included; blank lines are no rows.
+        complete: whether every row of the file was checked; False where `max_examples` left some out.
+        errors: all of them, in file order; those past the bound come from a temporary file.
+        warnings: likewise.
+        counts_by_code: errors and warnings of each code that occurred.
+        memory_bytes_per_row: what `unique` fields kept in memory for each row.
+    """
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    rows: int
+    blank_lines: int
+    complete: bool
+    errors: ProblemLog
+    warnings: ProblemLog
+    counts_by_code: Mapping[str, int]
+    memory_bytes_per_row: int
+    duration_s: float
+
+    @property
+    def error_count(self) -> int:
+        """All errors, whether or not kept in memory."""
+        return len(self.errors)
+
+    @property
+    def warning_count(self) -> int:
+        """All warnings, whether or not kept in memory."""
+        return len(self.warnings)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the dataset passed: warnings do no harm."""
+        return self.error_count == 0
+
+    def summary(self, limit: int = 10) -> list[str]:
+        """Lines to print: the first `limit` errors, then the first `limit` warnings, and how many more there are."""
+        return [*_first(self.errors, limit, "error"), *_first(self.warnings, limit, "warning")]
+
+    def raise_if_failed(self, limit: int = 10) -> None:
+        """Raise unless the dataset passed; the exception's notes are the first `limit` errors.
+
+        Raises:
+            DataError: says in one line how many errors there are, where the first is and what to do.
+        """
+        if self.ok:
+            return
+        first = next(iter(self.errors))
+        if self.error_count == 1:
+            what = str(first)
+        else:
+            what = f"{self.path.name}: {self.error_count} errors, the first: {first}"
+        error = DataError(f"{what}; mend what `thinker validate` prints and run it again")
+        for line in _first(self.errors, limit, "error"):
+            error.add_note(line)
+        raise error
+
+
+class DatasetValidator:
+    """Streams a JSONL file through the checks of its lines, its schema and, where given, its task's reader.
+
+    Args:
+        schema: the fields of a row.
+        max_examples: checks no more rows than this; the file is hashed to its end all the same.
+        checks: level by code, over the defaults of `thinker.validation.codes`.
+        keep_errors: so many errors, and so many warnings, stay in memory; the others go to a temporary file.
+        example: reads a row that passed the schema as the task does; its ValueError is a problem of the row.
+
+    Raises:
+        ConfigError: `checks` names a code that does not exist or whose level is fixed; a pattern is not valid.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        schema: Sequence[SchemaField],
+        *,
+        max_examples: int | None = None,
+        checks: Mapping[str, CheckLevel] | None = None,
+        keep_errors: int = 10_000,
+        example: Callable[[dict[str, Any]], object] | None = None,
+    ) -> None:
+        self._path = path
+        self._schema = tuple(schema)
+        self._max_examples = max_examples
+        self._levels = codes.levels(checks or {})
+        self._keep_errors = keep_errors
+        self._example = example
+        RowChecker(self._schema)  # a schema that cannot be used is refused here
+
+    def validate(self) -> DatasetValidationResult:
+        """Check the dataset; the result tells errors, this raises only where the file cannot be read.
+
+        Raises:
+            DataError: the file cannot be read, or the problems past the bound cannot be kept.
+        """
+        started = time.perf_counter()
+        report = _Report(self._path, self._levels, self._keep_errors)
+        checker = RowChecker(self._schema)
+        rows, blank_lines, complete = 0, 0, True
+        with HashingLines(self._path) as lines:
+            for raw in _with_progress(lines):
+                if raw.number == 1 and lines.has_byte_order_mark:
+                    report.add("byte-order-mark", 1, "", "byte order mark, skipped")
+                if raw.blank:
+                    blank_lines += 1
+                    report.add("blank-line", raw.number, "", "blank line, skipped")
+                elif rows == self._max_examples:
+                    complete = False
+                    break
+                else:
+                    rows += 1
+                    self._check_row(raw, checker, report)
+            lines.drain()
+        if rows == 0:
+            report.add("no-rows", None, "", "no rows")
+        return DatasetValidationResult(
+            path=self._path,
+            sha256=lines.sha256,
+            size_bytes=lines.size_bytes,
+            rows=rows,
+            blank_lines=blank_lines,
+            complete=complete,
+            errors=report.errors,
+            warnings=report.warnings,
+            counts_by_code=dict(sorted(report.counts.items())),
+            memory_bytes_per_row=checker.memory_bytes_per_row,
+            duration_s=time.perf_counter() - started,
+        )
+
+    def _check_row(self, raw: RawLine, checker: RowChecker, report: _Report) -> None:
+        parsed = parse_row(raw)
+        for fault in parsed.problems:
+            excerpt = excerpt_of_text(fault.text, fault.at)
+            report.add(codes.CODES[fault.code].slug, raw.number, fault.field, fault.message, excerpt)
+        if parsed.value is None:
+            return
+        findings = checker.check(parsed.value, raw.number)
+        for finding in findings:
+            excerpt = "" if finding.rule == "missing" else excerpt_of_value(finding.value)
+            report.add(finding.rule, raw.number, finding.field, finding.message, excerpt)
+        if self._example is None or any(report.level(finding.rule) == "error" for finding in findings):
+            return
+        # A rule that was turned down may let rows through that the task's reader does not expect.
+        refusals = (ValueError, LookupError, TypeError, AttributeError) if findings else (ValueError,)
+        try:
+            self._example(parsed.value)
+        except refusals as error:
+            what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            report.add("example", raw.number, "", f"cannot be read as an example: {what}")
+
+
+class _Report:
+    """Sorts problems by level, counts them and keeps them."""
+
+    def __init__(self, path: Path, levels: Mapping[str, CheckLevel], keep: int) -> None:
+        self._file = str(path)
+        self._levels = levels
+        self.errors, self.warnings = ProblemLog(keep), ProblemLog(keep)
+        self.counts: Counter[str] = Counter()
+
+    def level(self, rule: str) -> CheckLevel:
+        return self._levels[codes.by_slug(rule).code]
+
+    def add(self, rule: str, line: int | None, field: str, message: str, excerpt: str = "") -> None:
+        code = codes.by_slug(rule).code
+        level = self._levels[code]
+        if level == "off":
+            return
+        self.counts[code] += 1
+        log = self.errors if level == "error" else self.warnings
+        log.append(Problem(code, level, self._file, line, clean_field(field), rule, clean_message(message), excerpt))
+
+
+def _with_progress(lines: HashingLines) -> Iterator[RawLine]:
+    with progress.track("checking the dataset", lines.path.stat().st_size, "bytes") as bar:
+        shown = 0
+        for raw in lines:
+            if lines.bytes_read - shown >= _PROGRESS_BYTES:
+                bar.advance(lines.bytes_read - shown)
+                shown = lines.bytes_read
+            yield raw
+        bar.advance(lines.bytes_read - shown)
+
+
+def _first(problems: ProblemLog, limit: int, noun: str) -> list[str]:
+    lines = [str(problem) for problem in itertools.islice(problems, limit)]
+    more = len(problems) - len(lines)
+    if more:
+        lines.append(f"… and {more} more {noun}{'s' if more > 1 else ''}")
+    return lines
