@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.project import Project, make_project
+
+# Before torch is first imported: the models of the tests are too small for more than one thread to pay.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # A busy machine is no defect.
 settings.register_profile("thinker", deadline=None)
@@ -23,3 +28,17 @@ def scifact_dir() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_model: Path) -> Project:
+    """A small experiment on disk, whole and valid."""
+    return make_project(tmp_path / "project", tiny_model)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny real model, made once a session. Do not write to it."""
+    from support.tiny_model import make_tiny_model
+
+    return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))

@@ -21,7 +21,7 @@ from thinker.errors import ConfigError, DataError, TestSuiteError
 from thinker.evaluation.base import GeneratorContext
 from thinker.evaluation.evaluator import EvaluationContext, EvaluationReport, Evaluator, sampling_of
 from thinker.hashing import digest, sha256_file
-from thinker.runs import RunRecorder, library_versions, sections
+from thinker.runs import RunRecorder, environment, library_versions, sections
 from thinker.runs.plots import confusion_plot, loss_plot
 from thinker.secrets import mask
 from thinker.tasks.base import Task, evaluation_inputs
@@ -119,6 +119,7 @@ class ThinkerPipeline:
         with self.recorder.stage("train"):
             report = create_training_backend(self.experiment.pipeline.training, context).train()
         self.recorder.update(training=sections.training(self.experiment, report, data, self._identity()))
+        self._record_environment(report.settings.get("device"))
         if report.step_log is not None and loss_plot(report.step_log, self.recorder.folder / "loss.png"):
             self.recorder.artifact("loss_plot", self.recorder.folder / "loss.png")
         if report.step_log is not None:
@@ -148,6 +149,7 @@ class ThinkerPipeline:
             held_out = held_out_values(experiment, experiment.recipe)
             report = Evaluator(EvaluationContext(self.task, context, held_out, predictions)).evaluate()
         self.recorder.update(evaluation=sections.evaluation(experiment, report, self._identity()))
+        self._record_environment(report.settings.get("device"))
         self.recorder.artifact("predictions", predictions)
         if report.confusion and confusion_plot(report.confusion, self.recorder.folder / "confusion.png"):
             self.recorder.artifact("confusion_plot", self.recorder.folder / "confusion.png")
@@ -223,6 +225,12 @@ class ThinkerPipeline:
             seeds["evaluation"] = evaluation.seed
         self.recorder.update(inputs=sections.inputs(paths), seeds=seeds)
         self._digests(config=config_fingerprint(experiment))
+        self._record_environment(None)
+
+    def _record_environment(self, device: str | None) -> None:
+        found = environment(device)
+        self.recorder.update(environment=found)
+        self.recorder.write_json("environment", found.model_dump())
 
     def _recipe(self) -> Recipe:
         if self.experiment.recipe is None:

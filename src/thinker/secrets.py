@@ -87,5 +87,5 @@ def _remember(values: Iterable[str]) -> None:
 
 
 def _written_forms(value: str) -> set[str]:
-    escaped = json.dumps(value)[1:-1]
-    return {value, escaped, json.dumps(value, ensure_ascii=False)[1:-1], urllib.parse.quote(value, safe="")}
+    in_json = {json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    return {value, *in_json, *(urllib.parse.quote(value, safe, errors="backslashreplace") for safe in ("", "/"))}

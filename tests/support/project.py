@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CAPITALS = {
     "France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Norway": "Oslo", "Japan": "Tokyo", "Peru": "Lima",
@@ -90,10 +92,30 @@ class Project:
             cwd=self.root, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
-    def record(self) -> dict[str, object]:
+    def run_here(self, *args: str) -> int:
+        """The command line in this process, which has torch loaded already; returns the exit code."""
+        from thinker.cli.entry import run
+
+        before = Path.cwd()
+        os.chdir(self.root)
+        try:
+            return run(list(args))
+        finally:
+            os.chdir(before)
+
+    def adapter_sha256(self, name: str = "adapter") -> str:
+        return hashlib.sha256((self.root / name / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+    def steps(self) -> list[dict[str, float]]:
+        """The newest run's step log, optimizer steps only."""
+        log = max((self.root / "runs").glob("*/steps.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        return [line for line in lines if "loss" in line]
+
+    def record(self) -> dict[str, Any]:
         """The newest run record."""
         newest = max((self.root / "runs").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-        found: dict[str, object] = json.loads(newest.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
         return found
 
 

@@ -114,7 +114,7 @@ def _agreed(files: Files, command: Command, chosen: list[Override], checkpoint: 
     if problems := list(disagreements(files, command, checkpoint)):
         raise config_error(problems)
     agreed = experiment(files, tuple(shown), checkpoint)
-    place = files.pipeline_source.key_place(("evaluation", "checkpoint_dir"))
+    place = files.pipeline_source.place(("evaluation", "checkpoint_dir"))
     if command == "run" and agreed.evaluate_base_only:
         log.warning(
             "%s: evaluation.checkpoint_dir is null: the base model is evaluated, not the trained adapter", place

@@ -51,7 +51,7 @@ def fit(model: type[Model], data: dict[str, Any], source: ConfigSource) -> tuple
     return None, [
         _problem(model, path, found, source)
         for path, found in by_path.items()
-        if path not in known and not _said_better_below(path, by_path)
+        if not (path in known and source.get(*path) is None) and not _said_better_below(path, by_path)
     ]
 
 

@@ -86,8 +86,14 @@ class ConfigSource:
         labels = (self._overrides.get(path[:length]) for length in range(len(path), 0, -1))
         return next((label for label in labels if label), None)
 
+    def _override_that_made(self, path: KeyPath) -> str | None:
+        """The override whose value lies below `path`, where the file itself has nothing at `path`."""
+        if not path or path in self._yaml.keys:
+            return None
+        return next((label for key, label in self._overrides.items() if key[: len(path)] == path), None)
+
     def _place(self, path: KeyPath, positions: dict[KeyPath, tuple[int, int]]) -> Place:
-        if label := self._override_of(path):
+        if label := self._override_of(path) or self._override_that_made(path):
             return Place(label)
         for length in range(len(path), -1, -1):
             above = path[:length]

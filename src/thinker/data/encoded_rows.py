@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from thinker import __version__
 from thinker.data.encode import EncodedExample, Encoder
 from thinker.data.jsonl import DataRow, HashingLines, iter_rows
 from thinker.errors import DataError
+from thinker.files import folder_in_one_step
 from thinker.hashing import digest
 from thinker.progress import track
 from thinker.tasks.base import LossWeights, Task
@@ -108,7 +107,6 @@ def encode_dataset(
             raise DataError(f"{path}: changed after it was checked; run `thinker validate` again")
         log.info("encoded rows: found in the cache (%s)", folder.name)
     else:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         rows = iter_rows(path, max_examples=settings.max_examples, expected_sha256=expected_sha256)
         _write(folder, path, _encode(rows, path, task, encoder, settings))
     return _open(folder, path)
@@ -152,7 +150,7 @@ def truncate_prompt(encoded: EncodedExample, max_seq_length: int, leading: int) 
 
 
 def _write(folder: Path, source: Path, encoded: Iterator[_Encoded]) -> None:
-    """Write the Arrow file and its notes into a temporary folder, and rename that: `folder` is whole or absent."""
+    """Write the Arrow file, and beside it the numbers of the rows that were dropped or cut."""
     from datasets import Features, List, Value
     from datasets.arrow_writer import ArrowWriter
 
@@ -160,44 +158,23 @@ def _write(folder: Path, source: Path, encoded: Iterator[_Encoded]) -> None:
         "row": Value("int64"), "length": Value("int64"), "weight_sum": Value("float64"), "trained": Value("int64"),
         "ids": List(Value("int32")), "weights": List(Value("float64")),
     })  # fmt: skip
-    dropped: list[int] = []
-    truncated: list[int] = []
-    overlong: list[tuple[int, int]] = []
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
-    try:
-        kept = 0
-        with (
-            ArrowWriter(path=str(temporary / "rows.arrow"), features=features) as writer,
-            track("encode", None, "rows") as bar,
-        ):
+    rows: dict[str, list[_Encoded]] = {"dropped": [], "truncated": [], "overlong": []}
+    kept = 0
+    with folder_in_one_step(folder) as temporary:
+        arrow = str(temporary / "rows.arrow")
+        with ArrowWriter(path=arrow, features=features) as writer, track("encode", None, "rows") as bar:
             for item in encoded:
                 bar.advance()
-                if item.outcome == "overlong":
-                    overlong.append((item.line, item.whole_length))
-                elif item.outcome == "dropped":
-                    dropped.append(item.row)
-                else:
-                    if item.outcome == "truncated":
-                        truncated.append(item.row)
+                if item.outcome in ("kept", "truncated"):
                     writer.write(_as_record(item))
                     kept += 1
+                if item.outcome != "kept":
+                    rows[item.outcome].append(item)
             if kept:
                 writer.finalize()
-        _refuse(source, overlong, kept, len(dropped))
-        notes = {"dropped": dropped, "truncated": truncated}
+        _refuse(source, rows["overlong"], kept, len(rows["dropped"]))
+        notes = {outcome: [item.row for item in rows[outcome]] for outcome in ("dropped", "truncated")}
         (temporary / "notes.json").write_text(json.dumps(notes), encoding="utf-8")
-        _rename_new(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _rename_new(temporary: Path, folder: Path) -> None:
-    """Rename unless another process was faster with the same content."""
-    try:
-        temporary.replace(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
 
 
 def _as_record(item: _Encoded) -> dict[str, object]:
@@ -212,11 +189,11 @@ def _as_record(item: _Encoded) -> dict[str, object]:
     }
 
 
-def _refuse(source: Path, overlong: list[tuple[int, int]], kept: int, dropped: int) -> None:
+def _refuse(source: Path, overlong: list[_Encoded], kept: int, dropped: int) -> None:
     if overlong:
-        shown = ", ".join(f"line {line} ({length} tokens)" for line, length in overlong[:_LISTED])
+        shown = ", ".join(f"line {item.line} ({item.whole_length} tokens)" for item in overlong[:_LISTED])
         more = f" and {len(overlong) - _LISTED} more" if len(overlong) > _LISTED else ""
-        longest = max(length for _, length in overlong)
+        longest = max(item.whole_length for item in overlong)
         raise DataError(
             f"{source}: {len(overlong)} row(s) longer than training.max_seq_length: {shown}{more}; set it to {longest} "
             "or more, or set training.on_overlong to 'drop' or 'truncate_prompt' (a completion is never cut)"

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import shutil
-import tempfile
 from pathlib import Path
 
 from thinker.errors import PreconditionError
+from thinker.files import folder_in_one_step
 from thinker.hashing import sha256_file
 
 log = logging.getLogger("thinker")
@@ -27,18 +26,9 @@ def as_folder(gguf: Path, cache_dir: Path) -> Path:
     folder = cache_dir / "models" / f"{sha256_file(gguf)[:32]}-transformers-{version}"
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     log.info("model: reading %s once into the cache (float32 weights)", gguf.name)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
-    try:
+    with folder_in_one_step(folder) as temporary:
         _convert(gguf, temporary)
-        try:
-            temporary.replace(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

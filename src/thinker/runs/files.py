@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,8 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def write_atomically(path: Path, parts: Iterable[str]) -> None:
-    """Replace `path` by a file of `parts` in a row: a reader, or a crash, finds the old file or the new one, whole.
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text`: a reader, or a crash, finds the old file or the new one, whole.
 
     Raises:
         OSError: as the file system says; the old file is then untouched.
@@ -73,7 +73,7 @@ def write_atomically(path: Path, parts: Iterable[str]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(parts)
+            stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

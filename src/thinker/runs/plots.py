@@ -110,7 +110,7 @@ def _new_figure(size: tuple[float, float], what: str) -> Figure | None:
 
 def _save(figure: Figure, out: Path) -> bool:
     try:
-        figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
+        figure.savefig(out, format="png", dpi=_DPI)
     except OSError as error:
         log.warning("cannot write %s: %s", out, error.strerror or error)
         return False

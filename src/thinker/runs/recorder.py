@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
-import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from thinker.errors import RecordError, ThinkerError
 from thinker.runs.files import clean, render_json, write_atomically
-from thinker.runs.models import FileRecord, InputFile, RunError, RunRecord
+from thinker.runs.models import FileRecord, RunError, RunRecord
 from thinker.runs.provenance import describe_file, environment, git_state
 from thinker.runs.run_log import RunLog
 from thinker.secrets import MASK, looks_secret
-
-if TYPE_CHECKING:
-    from thinker.validation import DatasetValidationResult
 
 log = logging.getLogger("thinker")
 
@@ -70,7 +65,7 @@ class RunRecorder:
                 git=git,
                 environment=environment(),
             )
-            write_atomically(_record_path(folder), [record_text(record)])
+            write_atomically(_record_path(folder), record_text(record))
             run_log = RunLog(folder / "run.log")
         except OSError as error:
             raise RecordError(
@@ -95,10 +90,6 @@ class RunRecorder:
         if problem := self._save():
             log.warning("cannot write the run record %s: %s", self.record_path, problem.strerror or problem)
 
-    def digests(self, **digests: str) -> None:
-        """Set some of the digests (`config`, `training`, `gate`) and leave the others."""
-        self.update(digests={**self.record.digests.model_dump(), **digests})
-
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage, and rewrite the record at its end, however it ends. Entered again, its seconds add up."""
@@ -116,32 +107,19 @@ class RunRecorder:
             timings_s = self.record.timings_s
             self.update(timings_s={**timings_s, name: round(timings_s.get(name, 0.0) + seconds, 6)})
 
-    def input(self, role: str, path: Path) -> None:
-        """Put a file that the run reads on record, by its content.
-
-        Raises:
-            RecordError: it cannot be read.
-        """
-        try:
-            found = describe_file(path)
-        except OSError as error:
-            raise RecordError(f"cannot read {role} {path} to record it: {error.strerror or error}") from error
-        self.update(inputs=[*self.record.inputs, InputFile(role=role, **found.model_dump())])
-
     def artifact(self, name: str, path: Path) -> None:
         """List a file that the run made; one that cannot be read is left out with a warning."""
         self.update(artifacts=self._artifacts_with(name, path))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write `value`, secrets masked, to `<name>.json` in the run's folder and list it; a full disk is a warning."""
-        self._write(name, f"{name}.json", [render_json(clean(value)) + "\n"])
-
-    def save_problems(self, result: DatasetValidationResult) -> None:
-        """Write what the dataset's checks found, if anything, to `dataset_problems.jsonl` and list it."""
-        if result.error_count or result.warning_count:
-            problems = itertools.chain(result.errors, result.warnings)
-            lines = (json.dumps(clean(dataclasses.asdict(found)), ensure_ascii=False) + "\n" for found in problems)
-            self._write("dataset_problems", "dataset_problems.jsonl", lines)
+        path = self.folder / f"{name}.json"
+        try:
+            write_atomically(path, render_json(clean(value)) + "\n")
+        except OSError as error:
+            log.warning("cannot write %s: %s", path, error.strerror or error)
+        else:
+            self.artifact(name, path)
 
     def finish(
         self,
@@ -158,8 +136,8 @@ class RunRecorder:
             self._set(error=RunError(stage=self._stage_of(error), type=type(error).__name__, message=str(error)))
         log.debug("run %s: %s, exit code %d", self.run_id, status, exit_code)
         self._log.stop()
-        if self._log.problem:
-            log.warning("%s is incomplete: %s", self._log.path, self._log.problem.strerror)
+        if cut_short := self._log.problem:
+            log.warning("%s is incomplete: %s", self._log.path, cut_short.strerror or cut_short)
         artifacts = self._artifacts_with("log", self._log.path)
         self._set(status=status, exit_code=exit_code, finished_at=_timestamp(_now()), artifacts=artifacts)
         if not (problem := self._save()):
@@ -176,15 +154,6 @@ class RunRecorder:
             log.warning("cannot list %s %s in the run record: %s", name, path, error.strerror or error)
             return self.record.artifacts
 
-    def _write(self, name: str, file_name: str, parts: Iterable[str]) -> None:
-        path = self.folder / file_name
-        try:
-            write_atomically(path, parts)
-        except OSError as error:
-            log.warning("cannot write %s: %s", path, error.strerror or error)
-        else:
-            self.artifact(name, path)
-
     def _stage_of(self, error: BaseException) -> str:
         if isinstance(error, ThinkerError):
             return error.stage
@@ -197,7 +166,7 @@ class RunRecorder:
         # Setting masks the whole record once more: a secret may have become known since its parts were set.
         self._set(warnings=list(self._log.warnings))
         try:
-            write_atomically(self.record_path, [record_text(self.record)])
+            write_atomically(self.record_path, record_text(self.record))
         except OSError as error:
             return error
         return None

@@ -18,7 +18,7 @@ class RunLog(logging.Handler):
 
     Attributes:
         path: the log file.
-        warnings: messages of level WARNING, in order, each once.
+        warnings: messages of level WARNING, in order, each once; masked when they enter the record.
         problem: why the file is incomplete (a full disk), or None.
     """
 
@@ -37,7 +37,7 @@ class RunLog(logging.Handler):
         """Write one line, and keep it if it is a warning. A message that cannot be formatted is logging's to report."""
         try:
             text = clean_text(self.format(record))
-            message = clean_text(record.getMessage())
+            message = record.getMessage()
         except (TypeError, ValueError):
             self.handleError(record)
             return

@@ -46,7 +46,8 @@ def torch_state() -> Restore:
         torch.seed()
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
-        torch.set_deterministic_debug_mode(0)
+        if torch.get_deterministic_debug_mode():  # setting it, to whatever, imports the compiler
+            torch.set_deterministic_debug_mode(0)
         torch.set_grad_enabled(True)
 
     return restore

@@ -137,7 +137,7 @@ def _sketch(value: object, level: int) -> str:
         case int():
             # Python refuses to write very long integers in decimal.
             bits = value.bit_length()
-            return str(value) if bits <= _BITS_SHOWN else f"an integer of about {bits * 0.30103:.0f} digits"
+            return str(value) if bits <= _BITS_SHOWN else f"an integer of about {int(bits * 0.30103) + 1} digits"
         case list():
             return f"[{_sketch_items(value, level)}]"
         case dict():

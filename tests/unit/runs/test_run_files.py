@@ -76,7 +76,7 @@ import os
 from pathlib import Path
 from thinker.runs.files import write_atomically
 os.{moment} = lambda *_: os._exit(9)
-write_atomically(Path({str(path)!r}), ["new"])
+write_atomically(Path({str(path)!r}), "new")
 """
 
     killed = subprocess.run([sys.executable, "-c", script], check=False)
@@ -89,6 +89,6 @@ def test_file_that_cannot_be_replaced_leaves_no_half_file(tmp_path: Path) -> Non
     (tmp_path / "folder.json").mkdir()
 
     with pytest.raises(OSError, match=r"folder\.json"):
-        write_atomically(tmp_path / "folder.json", ["new"])
+        write_atomically(tmp_path / "folder.json", "new")
 
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder.json"]

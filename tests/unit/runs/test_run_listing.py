@@ -98,8 +98,9 @@ def test_folder_named_like_a_record_is_listed_as_unreadable(runs_dir: Path) -> N
     assert found.status == "unreadable"
 
 
-def test_half_written_files_and_run_folders_are_not_listed(run: Run, runs_dir: Path) -> None:
+def test_hidden_files_and_run_folders_are_not_listed(run: Run, runs_dir: Path) -> None:
     recorded = run()
+    (runs_dir / f"._{recorded.run_id}.json").write_bytes(b"left by a Mac")
     (runs_dir / f".{recorded.run_id}.json.tmp").write_text("{", encoding="utf-8")
 
     assert len(list_runs(runs_dir)) == 1

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 
 from thinker.errors import PreconditionError
@@ -98,10 +99,20 @@ def test_folder_is_free_once_the_holder_is_killed(tmp_path: Path, holder: Callab
         pass
 
 
-def test_lock_is_released_when_the_work_under_it_fails(tmp_path: Path) -> None:
+def test_lock_is_released_when_the_work_under_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []  # a lock object that is collected lets go by itself
+    make = filelock.FileLock
+
+    def make_and_keep(path: Path, timeout: float) -> filelock.BaseFileLock:
+        kept.append(make(path, timeout=timeout))
+        return kept[-1]
+
+    monkeypatch.setattr(filelock, "FileLock", make_and_keep)
+
     with pytest.raises(RuntimeError, match="out of memory"), checkpoint_lock(tmp_path):
         raise RuntimeError("out of memory")
 
+    assert len(kept) == 1
     with checkpoint_lock(tmp_path):
         pass
 

@@ -64,6 +64,10 @@ def test_step_log_without_losses_draws_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "loss.png").exists()
 
 
+def test_run_whose_every_loss_is_undefined_draws_nothing(tmp_path: Path) -> None:
+    assert not loss_plot(step_log(tmp_path, {"step": 1, "loss": math.nan}), tmp_path / "loss.png")
+
+
 def test_missing_step_log_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert not loss_plot(tmp_path / "none.jsonl", tmp_path / "loss.png")
     assert [record.levelno for record in caplog.records] == [logging.WARNING]

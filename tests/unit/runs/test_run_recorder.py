@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -138,14 +137,6 @@ def test_update_refuses_a_section_that_the_record_does_not_have(start: Start) ->
     assert on_disk(run)["status"] == "running"
 
 
-def test_digests_are_set_one_by_one(start: Start) -> None:
-    run = start()
-    run.digests(config="1" * 64)
-    run.digests(gate="2" * 64)
-
-    assert on_disk(run)["digests"] == {"config": "1" * 64, "training": None, "gate": "2" * 64}
-
-
 def test_process_killed_between_writing_and_replacing_leaves_the_record_before(tmp_path: Path) -> None:
     script = f"""
 import os
@@ -239,21 +230,6 @@ def test_finish_records_status_exit_code_and_time(start: Start, monkeypatch: pyt
     assert written["finished_at"] == "2030-01-02T03:04:05Z"
 
 
-def test_input_is_recorded_by_content(start: Start, config_path: Path) -> None:
-    run = start()
-
-    run.input("pipeline", config_path)
-
-    (found,) = on_disk(run)["inputs"]
-    assert (found["role"], found["sha256"]) == ("pipeline", sha256_file(config_path))
-    assert found["size_bytes"] == config_path.stat().st_size
-
-
-def test_input_that_cannot_be_read_is_an_error(start: Start, tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match=r"corpus .*none\.jsonl"):
-        start().input("corpus", tmp_path / "none.jsonl")
-
-
 def test_artifact_is_listed_by_content(start: Start) -> None:
     run = start()
     (run.folder / "loss.png").write_bytes(b"picture")
@@ -284,43 +260,6 @@ def test_json_files_of_the_folder_are_written_and_listed(start: Start) -> None:
     assert on_disk(run)["artifacts"]["config.resolved"]["size_bytes"] == len(text)
 
 
-@dataclass(frozen=True)
-class Problem:
-    code: str
-    line: int
-
-
-@dataclass(frozen=True)
-class Result:
-    errors: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-
-    @property
-    def error_count(self) -> int:
-        return len(self.errors)
-
-    @property
-    def warning_count(self) -> int:
-        return len(self.warnings)
-
-
-def test_problems_of_the_dataset_are_kept_in_full(start: Start) -> None:
-    run = start()
-
-    run.save_problems(Result(errors=(Problem("THK-DATA-010", 3),), warnings=(Problem("THK-DATA-003", 1),)))
-
-    lines = (run.folder / "dataset_problems.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["line"] for line in lines] == [3, 1]
-    assert "dataset_problems" in on_disk(run)["artifacts"]
-
-
-def test_dataset_without_problems_leaves_no_file(start: Start) -> None:
-    run = start()
-    run.save_problems(Result())
-
-    assert not (run.folder / "dataset_problems.jsonl").exists()
-
-
 def test_warnings_are_recorded_once_each_in_order(start: Start) -> None:
     run = start()
     for message in ("fp16 on CPU", "the gate was skipped", "fp16 on CPU"):
@@ -349,6 +288,7 @@ def test_log_of_the_run_has_every_level_and_is_listed(start: Start, caplog: pyte
 
 
 def test_logger_is_as_before_once_the_run_is_finished(start: Start) -> None:
+    log.setLevel(logging.ERROR)
     before = (list(log.handlers), log.level)
     run = start()
     run.finish("success", 0)
@@ -368,7 +308,6 @@ def test_planted_secrets_are_in_no_file_of_a_run(start: Start, tmp_path: Path, m
     log.warning("cannot log in with %s", environment)
     run.update(training={"backend": "hf_peft", "config": "l.yaml", "checkpoint_dir": Path(shaped)})
     run.write_json("environment", {environment: {"x": [shaped]}})
-    run.save_problems(Result(errors=(Problem(shaped, 1),)))
     try:
         raise DataError(f"401 for {shaped}, {environment}, {registered}")
     except DataError as error:
@@ -376,7 +315,7 @@ def test_planted_secrets_are_in_no_file_of_a_run(start: Start, tmp_path: Path, m
         run.finish("failed", 4, error)
 
     written = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
-    assert len(written) == 4
+    assert len(written) == 3
     assert [
         (path.name, secret) for path, data in written.items() for secret in planted if secret.encode() in data
     ] == []
@@ -434,6 +373,18 @@ def test_full_disk_leaves_a_file_of_the_folder_out_with_a_warning(
 def test_full_disk_fails_a_run_that_otherwise_succeeded(full_disk_run: RunRecorder) -> None:
     with pytest.raises(RecordError, match="No space left"):
         full_disk_run.finish("success", 0)
+
+
+def test_run_failed_by_its_record_can_still_be_closed_as_failed(
+    full_disk_run: RunRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(RecordError) as failure:
+        full_disk_run.finish("success", 0)
+
+    full_disk_run.finish("failed", 2, failure.value)
+
+    assert full_disk_run.record.status == "failed"
+    assert "cannot write the run record" in caplog.text
 
 
 def test_full_disk_does_not_hide_why_a_run_failed(full_disk_run: RunRecorder, caplog: pytest.LogCaptureFixture) -> None:

@@ -114,7 +114,7 @@ class TestCounts:
         self, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
-        with pytest.raises(DataError, match="problem 6 of the dataset cannot be kept in .*absent"):
+        with pytest.raises(DataError, match=r"problem 6 of the dataset cannot be kept in .*absent"):
             check(dataset, self.CONTENT, PROMPT, keep_errors=5)
 
     def test_hash_and_size_are_those_of_the_file(self, dataset: Path) -> None:

@@ -31,6 +31,9 @@ def training_arguments(
     _check_choice("training.lr_scheduler_type", training.lr_scheduler_type, [name.value for name in SchedulerType])
     trackers = [output.report_to] if isinstance(output.report_to, str) else list(output.report_to)
     on_gpu = device.type == "cuda"
+    checkpointing: dict[str, Any] = {}
+    if training.gradient_checkpointing:
+        checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     try:
         arguments = TrainingArguments(
             output_dir=str(output_dir),
@@ -47,8 +50,6 @@ def training_arguments(
             lr_scheduler_type=training.lr_scheduler_type,
             bf16=precision.compute == "bfloat16",
             fp16=precision.compute == "float16",
-            gradient_checkpointing=training.gradient_checkpointing,
-            gradient_checkpointing_kwargs={"use_reentrant": False} if training.gradient_checkpointing else None,
             use_cpu=device.type == "cpu",
             seed=recipe.data.seed,
             logging_steps=output.logging_steps,
@@ -62,6 +63,7 @@ def training_arguments(
             remove_unused_columns=False,
             dataloader_pin_memory=on_gpu,
             disable_tqdm=True,
+            **checkpointing,
         )
     except (ValueError, ImportError, RuntimeError) as error:
         raise ConfigError(f"the recipe does not fit Transformers: {error}") from error

@@ -69,6 +69,8 @@ class PlanTrainer(Trainer):
         callbacks: beside the Trainer's own.
     """
 
+    control: Any
+
     def __init__(
         self,
         model: Any,
