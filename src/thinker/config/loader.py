@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from thinker.config.agreement import Files, disagreements, experiment
 from thinker.config.experiment import Experiment
 from thinker.config.model_names import is_local, resolve_model_name
 from thinker.config.overrides import Override, apply_override, option_override, parse_override
-from thinker.config.paths import absolute, overwritten_input, path_problems, set_value, with_absolute_paths
+from thinker.config.paths import absolute, file_mode, overwritten_input, path_problems, set_value, with_absolute_paths
 from thinker.config.pipeline_models import PipelineConfig
 from thinker.config.problems import KeyPath, Place, Problem, config_error
 from thinker.config.recipe_models import Recipe
@@ -143,7 +144,7 @@ def _load_pipeline(path: Path, chosen: list[Override], command: Command) -> _Fil
 def _load_lora(pipeline: dict[str, Any], chosen: list[Override], command: Command) -> _File[Recipe] | None:
     training = pipeline.get("training")
     path = training.get("config_path") if isinstance(training, dict) else None
-    if not isinstance(path, str) or not Path(path).is_file():
+    if not isinstance(path, str) or not stat.S_ISREG(file_mode(Path(path))):
         return None
     source = ConfigSource.read("lora", Path(path))
     if not source.readable:

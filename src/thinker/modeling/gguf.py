@@ -5,7 +5,9 @@ Reading a GGUF file takes many times as long as reading the folder, and bitsandb
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import io
 import logging
 from pathlib import Path
 
@@ -37,14 +39,17 @@ def _convert(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-        )
+        # The reader draws a progress bar of its own, which nothing else turns off.
+        with contextlib.redirect_stderr(io.StringIO()):
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+            )
     except (OSError, ValueError, ImportError, KeyError, NotImplementedError) as error:
         raise PreconditionError(f"{gguf}: not a GGUF model that Transformers can read: {error}") from error
     # The weights are no longer quantized; a loader that found this key would try to unpack them again.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.save_pretrained(folder)
+    with contextlib.redirect_stderr(io.StringIO()):
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

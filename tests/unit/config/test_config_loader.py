@@ -91,6 +91,17 @@ def test_inputs_of_the_evaluation_may_be_missing_before_it_runs(project: Project
     project.load(command)
 
 
+@pytest.mark.parametrize(
+    "key", ["pipeline.training.config_path", "pipeline.tests.path", "model.name", "pipeline.runs_dir"]
+)
+def test_a_path_longer_than_any_file_name_is_no_crash(project: Project, key: str) -> None:
+    project.pipeline("", "  base_model: org/model\n")
+    if key == "pipeline.runs_dir":
+        project.load(overrides=[f"{key}=./{'x' * 5000}"])
+    else:
+        assert any(f"--set {key}=" in problem for problem in project.problems(overrides=[f"{key}=./{'x' * 5000}"]))
+
+
 def test_a_folder_is_no_dataset(project: Project) -> None:
     project.pipeline("  path: suite/\n", "  path: data.jsonl\n")
     resolved = project.root.resolve() / "suite"

@@ -183,11 +183,13 @@ def test_whatever_a_key_is_set_to_the_outcome_is_an_experiment_or_lines_that_tel
     shared_project: Project, key: str, value: Any
 ) -> None:
     text = json.dumps(value).replace("NaN", ".nan").replace("Infinity", ".inf")
+    problems: tuple[str, ...] = ("",)
     try:
         shared_project.load(overrides=[f"{key}={text}"])
     except ConfigError as error:
-        assert error.problems
-        assert all(line.isprintable() for line in error.problems)
+        problems = error.problems
+    assert problems
+    assert all(line.isprintable() for line in problems)
 
 
 _plain_values = st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
