@@ -73,7 +73,7 @@ def run_pipeline(
         report(error, debug=common.debug, as_json=False)
         _end(common, recorder, None)
         return code
-    if not common.as_json:
+    if not common.as_json and common.verbosity >= 0:
         from thinker.cli.show import show_dry_run, show_outcome
 
         show_outcome(recorder.record) if outcome is None else show_dry_run(outcome)

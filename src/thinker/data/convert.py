@@ -86,7 +86,7 @@ def _write_rows(out: Path, rows: Iterable[Mapping[str, object]]) -> str:
     content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, [content])
+        write_atomically(out, content)
     except OSError as error:
         raise ConversionError(f"{out}: cannot be written: {error.strerror}") from error
     return hashlib.sha256(content.encode()).hexdigest()
