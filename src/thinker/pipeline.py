@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -181,10 +180,14 @@ class ThinkerPipeline:
         if result.error_count + result.warning_count == 0:
             return
         path = self.recorder.folder / "dataset_problems.jsonl"
-        with path.open("w", encoding="utf-8") as file:
-            for problem in itertools.chain(result.errors, result.warnings):
-                file.write(mask(json.dumps(dataclasses.asdict(problem), default=str, ensure_ascii=False)) + "\n")
-        self.recorder.artifact("dataset_problems", path)
+        problems = itertools.chain(result.errors, result.warnings)
+        try:
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(mask(json.dumps(asdict(p), default=str, ensure_ascii=False)) + "\n" for p in problems)
+        except OSError as error:  # the data's errors are what matters now
+            log.warning("the list of problems is not kept in full in %s: %s", path, error.strerror)
+        else:
+            self.recorder.artifact("dataset_problems", path)
 
     def _run_suite(self) -> TestSuiteResult:
         runner = TestSuiteRunner(self.experiment.pipeline.tests)

@@ -14,7 +14,7 @@ from thinker.claim_schema import render
 from thinker.data.scifact import load_scifact
 from thinker.errors import ConversionError, DataError
 from thinker.evaluation.scifact_metrics import VERDICTS, Verdict
-from thinker.runs.files import write_atomically
+from thinker.files import write_atomically
 from thinker.tasks.scifact_claims import build_completion, build_gold, build_prompt
 
 SOURCE: Final = "allenai/scifact"

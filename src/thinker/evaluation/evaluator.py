@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from thinker.data.encode import Encoder
 from thinker.errors import ConfigError, DataError, EvaluationError, ThinkerError
 from thinker.evaluation.base import Generation, GenerationRequest, GeneratorContext, Sampling, create_generator
+from thinker.files import write_atomically
 from thinker.tasks.base import EvalRecord, Prediction, Prompt, Scores, Task
 
 log = logging.getLogger("thinker")
@@ -94,9 +94,9 @@ class Evaluator:
         if evaluation.compare_base and context.generator.adapter is not None:
             base_metrics = self._score(records, generator.generate(requests, use_adapter=False)).metrics
         lines = _prediction_lines(records, generations, scores)
-        _write_lines(context.predictions_path, lines)
-        if evaluation.output_path is not None:
-            _write_lines(evaluation.output_path, lines)
+        for path in filter(None, (context.predictions_path, evaluation.output_path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         unfinished = sum(not generation.finished for generation in generations)
         if unfinished:
             log.warning("%d of %d completions were cut off at evaluation.max_new_tokens %d", unfinished, len(records),
@@ -157,12 +157,3 @@ def _prediction_lines(
 
 def _plain(prompt: Prompt) -> str | list[dict[str, str]]:
     return prompt if isinstance(prompt, str) else [asdict(turn) for turn in prompt]
-
-
-def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Write JSONL through a temporary file, so that `path` is whole or untouched."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False, newline="\n") as file:
-        temporary = Path(file.name)
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    temporary.replace(path)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thinker.errors import RecordError, ThinkerError
-from thinker.runs.files import clean, render_json, write_atomically
+from thinker.files import write_atomically
+from thinker.runs.files import clean, render_json
 from thinker.runs.models import FileRecord, RunError, RunRecord
 from thinker.runs.provenance import describe_file, environment, git_state
 from thinker.runs.run_log import RunLog

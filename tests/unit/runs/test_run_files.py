@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinker.runs.files import clean, clean_text, render_json, spell_path, write_atomically
+from thinker.files import write_atomically
+from thinker.runs.files import clean, clean_text, render_json, spell_path
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -74,7 +75,7 @@ def test_process_killed_while_writing_leaves_the_old_file(tmp_path: Path, moment
     script = f"""
 import os
 from pathlib import Path
-from thinker.runs.files import write_atomically
+from thinker.files import write_atomically
 os.{moment} = lambda *_: os._exit(9)
 write_atomically(Path({str(path)!r}), "new")
 """
