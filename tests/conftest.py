@@ -42,3 +42,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from support.tiny_model import make_tiny_model
 
     return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real SmolLM2-135M-Instruct as a GGUF file, which `make` fetches; in CI it must be there."""
+    path = os.environ.get("THINKER_SMOLLM2")
+    if path and Path(path).is_file():
+        return Path(path)
+    what = f"THINKER_SMOLLM2 ({path or 'not set'}) does not name the model's GGUF file; `make model` fetches it"
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)

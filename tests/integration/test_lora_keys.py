@@ -25,7 +25,9 @@ def tensor_names(project: Project) -> set[str]:
 
 
 def test_the_adapters_shape_follows_the_lora_section(project: Project) -> None:
-    train(project, "lora.r=3", "lora.lora_alpha=12", "lora.lora_dropout=0.25", "lora.target_modules=[q_proj, down_proj]")
+    train(
+        project, "lora.r=3", "lora.lora_alpha=12", "lora.lora_dropout=0.25", "lora.target_modules=[q_proj, down_proj]"
+    )
     config = adapter_config(project)
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (3, 12, 0.25)
     assert {name.split(".")[-3] for name in tensor_names(project)} == {"q_proj", "down_proj"}

@@ -19,7 +19,9 @@ def claims(project: Project) -> Project:
     """Rows of very different lengths, with the weights of the claim task."""
     project.replace("pipeline.yaml", "task: prompt_completion", "task: scifact_claims")
     project.write("data/train.jsonl", jsonl(CLAIM_ROWS))
-    project.replace("lora.yaml", "max_seq_length: 128", "max_seq_length: 512\n  claim_c1_weight: 5.0\n  evidence_weight: 2.0")
+    project.replace(
+        "lora.yaml", "max_seq_length: 128", "max_seq_length: 512\n  claim_c1_weight: 5.0\n  evidence_weight: 2.0"
+    )
     return project
 
 

@@ -142,7 +142,7 @@ def _sketch(value: object, level: int) -> str:
             return f"[{_sketch_items(value, level)}]"
         case dict():
             return f"{{{_sketch_items(value, level)}}}"
-    return str(value)
+    raise AssertionError(f"{type(value).__name__} is no JSON type")
 
 
 def _sketch_items(value: list[Any] | dict[str, Any], level: int) -> str:

@@ -31,7 +31,9 @@ def test_the_gate_needs_neither_torch_nor_transformers(project: Project) -> None
     assert not {"torch", "transformers", "datasets"} & modules_loaded(code, project.root)
 
 
-def test_options_are_accepted_before_and_after_the_command(project: Project, tmp_path: Path, monkeypatch, capfd) -> None:
+def test_options_are_accepted_before_and_after_the_command(
+    project: Project, tmp_path: Path, monkeypatch, capfd
+) -> None:
     monkeypatch.chdir(tmp_path)
     config = str(project.root / "pipeline.yaml")
     from thinker.cli.entry import run

@@ -38,5 +38,5 @@ def test_cpu_is_always_there() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_missing_cuda_device_is_refused_with_advice() -> None:
-    with pytest.raises(PreconditionError, match="no CUDA device; set model.device to 'auto' or 'cpu'"):
+    with pytest.raises(PreconditionError, match=r"no CUDA device; set model.device to 'auto' or 'cpu'"):
         resolve_device("cuda")

@@ -234,6 +234,10 @@ class TestWhatIsSaid:
         )
         assert caught.value.__notes__ == ["train.jsonl:2: prompt: missing (THK-DATA-010)", "… and 2 more errors"]
 
+    def test_a_single_error_is_told_with_its_place(self, dataset: Path) -> None:
+        with pytest.raises(DataError, match=r"^train\.jsonl:1: prompt: missing \(THK-DATA-010\); mend what"):
+            check(dataset, b"{}\n", PROMPT).raise_if_failed()
+
     def test_a_dataset_with_warnings_alone_does_not_fail(self, dataset: Path) -> None:
         check(dataset, GOOD + b"\n", PROMPT).raise_if_failed()
 
@@ -249,10 +253,10 @@ class TestWhatIsSaid:
         progress.set_mode("plain")
         try:
             with caplog.at_level(logging.INFO, "thinker"):
-                check(dataset, GOOD * 200_000, PROMPT)
+                check(dataset, b'{"prompt": "%s"}\n' % (b"x" * 984) * 3000, PROMPT)
         finally:
             progress.set_mode("off")
-        assert f"{len(GOOD) * 200_000}/{len(GOOD) * 200_000} bytes" in caplog.text
+        assert "3000000/3000000 bytes" in caplog.text
 
 
 class TestExcerpts:

@@ -142,7 +142,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(schema=schemas, dataset=st.lists(rows, min_size=1, max_size=4), repeats=st.integers(0, 2))
 def test_the_verdict_equals_the_reference(
     tmp_path_factory: Any, schema: list[SchemaField], dataset: list[dict[str, Any]], repeats: int

@@ -151,6 +151,10 @@ class TestFailing:
         assert "--no-such-option" in message
         assert "--no-such-option" in suite.output.read_text()
 
+    def test_an_exit_code_that_a_hook_made_up(self, suite: Suite) -> None:
+        suite.write("def pytest_sessionfinish(session): session.exitstatus = 9", "conftest.py").write(PASSING)
+        assert "pytest ended with exit code 9" in suite.fail()[0]
+
     def test_stopping_at_the_first_failure_is_a_failure_and_no_interruption(self, suite: Suite) -> None:
         suite.write("def test_a(): assert False\ndef test_b(): assert False\n")
         assert suite.fail(args=("-x",))[1].failed == 1
@@ -237,7 +241,9 @@ class TestStopping:
 
 class TestOutput:
     def test_it_is_shown_and_kept(self, suite: Suite) -> None:
-        suite.write(PASSING + "def test_prints(): print('seen with -s')\n").run(args=("-s", "-v"))
+        suite.write(PASSING + "def test_prints(): __import__('sys').stdout.writelines(['seen ', 'with -s'])\n").run(
+            args=("-s", "-v")
+        )
         for text in (suite.shown.getvalue(), suite.output.read_text()):
             assert "test_suite.py::test_passes PASSED" in text
             assert "seen with -s" in text
