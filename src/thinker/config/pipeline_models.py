@@ -63,7 +63,7 @@ class SchemaField:
     fields: tuple[SchemaField, ...] | None = None
     """What the fields of an object must look like."""
     unique: bool = False
-    """Whether no two rows may share this value. Keeps 16 bytes a row in memory."""
+    """Whether no two rows may share this value. Keeps about 160 bytes a value in memory."""
 
 
 @dataclass(config=MODEL_CONFIG, frozen=True)

@@ -60,9 +60,6 @@ class ConfigSource:
 
     def mark_override(self, path: KeyPath, label: str) -> None:
         """From now on the value at `path`, and all below it, comes from `label`."""
-        for positions in (self._yaml.keys, self._yaml.values):
-            for below in [key for key in positions if key[: len(path)] == path]:
-                del positions[below]
         self._overrides = {key: old for key, old in self._overrides.items() if key[: len(path)] != path}
         self._overrides[path] = label
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinker import __version__
 from thinker.data.encode import EncodedExample, Encoder
-from thinker.data.jsonl import DataRow, HashingLines, iter_rows
+from thinker.data.jsonl import DataRow, HashingLines, iter_rows, require_unchanged
 from thinker.errors import DataError
 from thinker.files import folder_in_one_step
 from thinker.hashing import digest
@@ -101,10 +101,8 @@ def encode_dataset(
     )
     folder = cache_dir / "encoded" / key[:32]
     if folder.is_dir():
-        lines = HashingLines(path)
-        lines.drain()
-        if lines.sha256 != expected_sha256:
-            raise DataError(f"{path}: changed after it was checked; run `thinker validate` again")
+        with HashingLines(path) as lines:
+            require_unchanged(lines, expected_sha256)
         log.info("encoded rows: found in the cache (%s)", folder.name)
     else:
         rows = iter_rows(path, max_examples=settings.max_examples, expected_sha256=expected_sha256)

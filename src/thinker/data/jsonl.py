@@ -208,11 +208,11 @@ def iter_rows(path: Path, *, max_examples: int | None = None, expected_sha256: s
                 break
             parsed = parse_row(raw)
             if parsed.value is None:
-                _require_unchanged(lines, expected_sha256)
+                require_unchanged(lines, expected_sha256)
                 raise DataError(_first_error(path, raw.number, parsed))
             rows += 1
             yield DataRow(raw.number, parsed.value)
-        _require_unchanged(lines, expected_sha256)
+        require_unchanged(lines, expected_sha256)
 
 
 def parse_row(raw: RawLine) -> ParsedRow:
@@ -395,7 +395,12 @@ def _first_error(path: Path, line: int, parsed: ParsedRow) -> str:
     return f"{path}:{line}: {place}{problem.message} ({problem.code}); mend the line"
 
 
-def _require_unchanged(lines: HashingLines, expected_sha256: str | None) -> None:
+def require_unchanged(lines: HashingLines, expected_sha256: str | None) -> None:
+    """Read `lines` to the end, and refuse bytes other than those that were checked (None: whatever they are).
+
+    Raises:
+        DataError: the file changed after it was checked.
+    """
     lines.drain()
     if expected_sha256 is not None and lines.sha256 != expected_sha256:
         raise DataError(f"{lines.path} changed after it was checked; run `thinker validate` again")

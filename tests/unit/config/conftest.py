@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from config_project import Project
 
+from thinker import secrets
+
 _SPEC_EXAMPLES = Path(__file__).parent / "spec_examples"
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_this_test_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "_values", set())
+    monkeypatch.setattr(secrets, "_pattern", secrets._pattern)
 
 
 @pytest.fixture

@@ -213,6 +213,7 @@ def test_a_task_plugin_that_cannot_be_loaded_is_told(project: Project) -> None:
 
 
 def test_an_adapter_given_on_the_command_line_replaces_that_of_the_files(project: Project) -> None:
+    project.lora("  checkpoint_dir: out/another\n", "  checkpoint_dir: out/adapter\n")
     experiment = project.load("eval", checkpoint=Path("other/adapter"))
     assert experiment.checkpoint_dir == project.root.resolve() / "other" / "adapter"
     assert experiment.pipeline.evaluation is not None

@@ -124,6 +124,11 @@ def test_a_mistake_points_to_the_expression(project: Project, expression: str, p
     assert any(line.startswith(f"--set {expression}: {problem}") for line in project.problems(overrides=[expression]))
 
 
+def test_a_replaced_section_is_told_by_the_expression_that_replaced_it(project: Project) -> None:
+    problem = project.problem(overrides=["training.num_epochs=x", "training={num_epochs: y}"])
+    assert problem.startswith("--set training={num_epochs: y}: training.num_epochs: expected a number, got text 'y'")
+
+
 def test_a_section_made_by_an_override_is_told_by_its_expression(project: Project) -> None:
     project.lora("", "output:\n  checkpoint_dir: out/adapter\n")
     assert project.problem("validate", overrides=["lora.r.x=1"]) == (

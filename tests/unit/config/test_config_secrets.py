@@ -55,6 +55,7 @@ def test_a_literal_token_works_and_draws_a_warning_without_it(
     assert "lora.yaml:3:13: model.hf_token: " in caplog.text
     assert "HF_TOKEN" in caplog.text
     assert TOKEN not in caplog.text
+    assert mask(f"x {TOKEN}") == "x ***"
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,11 @@ class TestHashingLines:
         with pytest.raises(DataError, match="cannot read"):
             list(HashingLines(tmp_path / name))
 
+    @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file whose beginning cannot be read")
+    def test_a_read_that_fails_names_the_file_and_the_place(self) -> None:
+        with pytest.raises(DataError, match="cannot read /proc/self/mem past byte 0"):
+            list(HashingLines(Path("/proc/self/mem")))
+
     @given(
         pieces=st.lists(st.sampled_from([b"a", b"", b"\r", b"{}", b" ", b"\xff"])), end=st.sampled_from([b"\n", b""])
     )

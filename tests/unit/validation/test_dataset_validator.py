@@ -253,7 +253,7 @@ class TestWhatIsSaid:
         progress.set_mode("plain")
         try:
             with caplog.at_level(logging.INFO, "thinker"):
-                check(dataset, b'{"prompt": "%s"}\n' % (b"x" * 984) * 3000, PROMPT)
+                check(dataset, b'{"prompt": "%s"}\n' % (b"x" * 985) * 3000, PROMPT)
         finally:
             progress.set_mode("off")
         assert "3000000/3000000 bytes" in caplog.text
