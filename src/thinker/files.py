@@ -9,24 +9,30 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from thinker.errors import PreconditionError
+
 
 @contextlib.contextmanager
 def folder_in_one_step(folder: Path) -> Iterator[Path]:
-    """A new folder to fill, renamed to `folder` at the end; another process may have been faster with the same content.
+    """A new folder of the cache to fill, renamed to `folder` at the end; another process may have been faster with it.
 
     Raises:
-        OSError: as the file system says; nothing is left behind.
+        PreconditionError: it cannot be written; nothing is left behind.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".writing-{uuid.uuid4().hex}"
-    temporary.mkdir()
     try:
+        temporary.mkdir(parents=True)
         yield temporary
         try:
             temporary.replace(folder)
         except OSError:
             if not folder.is_dir():
                 raise
+    except OSError as error:
+        raise PreconditionError(
+            f"cannot write to the cache {folder.parent}: {os.strerror(error.errno) if error.errno else error}; "
+            "make room, or name another folder in the environment variable THINKER_CACHE_DIR"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -20,6 +20,7 @@ from thinker.errors import ConfigError, DataError, TestSuiteError
 from thinker.evaluation.base import GeneratorContext
 from thinker.evaluation.evaluator import EvaluationContext, EvaluationReport, Evaluator, sampling_of
 from thinker.hashing import digest, sha256_file
+from thinker.modeling.packages import HOW_TO_INSTALL, require_packages
 from thinker.runs import RunRecorder, environment, library_versions, sections
 from thinker.runs.plots import confusion_plot, loss_plot
 from thinker.secrets import mask
@@ -75,6 +76,7 @@ class ThinkerPipeline:
     def run(self, command: Command, *, skip_validation: bool = False) -> None:
         """Do what the command line's subcommand of that name does."""
         self._record_inputs()
+        self._require_what_it_takes(command)
         if skip_validation:
             self._skip_validation()
         else:
@@ -91,12 +93,15 @@ class ThinkerPipeline:
             TestSuiteError: the suite failed or nothing in it ran.
             DataError: the dataset has errors.
         """
+        validator = self._validator()
         suite = self._run_suite()
         with self.recorder.stage("dataset"):
-            result = self._validator().validate()
+            result = validator.validate()
         self.recorder.update(validation=sections.validation(suite=suite, dataset=result))
-        for line in result.summary():
-            log.log(logging.INFO if result.ok else logging.ERROR, line)
+        for line in result.error_lines() if result.error_count > 1 else ():  # one alone is the exception's message
+            log.error(line)
+        for line in result.warning_lines():
+            log.info(line)
         self._save_problems(result)
         result.raise_if_failed()
         self._dataset_sha256 = result.sha256
@@ -157,6 +162,7 @@ class ThinkerPipeline:
     def dry_run(self, *, skip_validation: bool = False) -> DryRun:
         """The gate and the plan, without training."""
         self._record_inputs()
+        self._require_what_it_takes("train")
         if skip_validation:
             self._skip_validation()
         else:
@@ -171,6 +177,16 @@ class ThinkerPipeline:
     def cache_dir(self) -> Path:
         """For what can be computed again: `.thinker/cache` beside the pipeline file, or THINKER_CACHE_DIR."""
         return cache_dir(self.experiment.config_path)
+
+    def _require_what_it_takes(self, command: Command) -> None:
+        """Refuse now what would fail after the gate, which may take long, as far as nothing heavy need be imported."""
+        training = self.experiment.pipeline.training
+        if command in ("train", "run") and training is not None:
+            plugins.resolve("backends", training.backend)
+        if command == "eval" and not self.experiment.evaluate_base_only:
+            self._require_adapter(self.experiment.checkpoint_dir)
+        if command != "validate":
+            require_packages()
 
     def _digests(self, **found: str) -> None:
         self.recorder.update(digests={**self.recorder.record.digests.model_dump(), **found})
@@ -326,7 +342,7 @@ def load_tokenizer_of(experiment: Experiment, cache: Path) -> Any:
             ModelSource(experiment.base_model, recipe.model.revision if recipe else None, token, cache)
         )
     except ImportError as error:
-        raise PreconditionError(f"this needs the extra 'hf' (pip install 'thinker[hf]'): {error}") from error
+        raise PreconditionError(f"{error}; {HOW_TO_INSTALL}") from error
 
 
 def cache_dir(config_path: Path) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from thinker.errors import EvaluationError, PreconditionError
 from thinker.hashing import digest, sha256_file
-from thinker.training.hf_peft.artifacts import ADAPTER_WEIGHTS, read_manifest
+from thinker.training.hf_peft.artifacts import ADAPTER_WEIGHTS, read_manifest, read_object
 
 log = logging.getLogger("thinker")
 
@@ -41,8 +40,7 @@ def check_base_model(folder: Path, base_model: str, identity: dict[str, Any]) ->
     """
     manifest = read_manifest(folder)
     if manifest is None:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        trained_on = config.get("base_model_name_or_path")
+        trained_on = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
         if trained_on != base_model:
             log.warning("%s was not trained by Thinker; it names the base model '%s', not '%s'", folder, trained_on,
                         base_model)  # fmt: skip
@@ -69,15 +67,18 @@ def attach(model: Any, folder: Path) -> Any:
         EvaluationError: the adapter does not fit the model, or PEFT would leave part of it out.
     """
     from peft import PeftModel, get_peft_model_state_dict
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     try:
+        with safe_open(str(folder / ADAPTER_WEIGHTS), framework="pt") as file:
+            stored = set(file.keys())
+    except SafetensorError as error:
+        raise EvaluationError(f"{folder / ADAPTER_WEIGHTS} is damaged: {error}; train again") from error
+    try:
         adapted = PeftModel.from_pretrained(model, str(folder))
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
-        first_line = str(error).strip().splitlines()[0]
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EvaluationError(f"the adapter in {folder} does not fit the base model: {first_line}") from error
-    with safe_open(str(folder / ADAPTER_WEIGHTS), framework="pt") as file:
-        stored = set(file.keys())
     loaded = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     if stored != loaded:
         unused, unset = sorted(stored - loaded), sorted(loaded - stored)

@@ -95,8 +95,7 @@ class Evaluator:
             base_metrics = self._score(records, generator.generate(requests, use_adapter=False)).metrics
         lines = _prediction_lines(records, generations, scores)
         for path in filter(None, (context.predictions_path, evaluation.output_path)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+            _write_predictions(path, lines)
         unfinished = sum(not generation.finished for generation in generations)
         if unfinished:
             log.warning("%d of %d completions were cut off at evaluation.max_new_tokens %d", unfinished, len(records),
@@ -153,6 +152,14 @@ def _prediction_lines(
         }
         for record, generation, row in zip(records, generations, scores.per_record, strict=True)
     ]
+
+
+def _write_predictions(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    except OSError as error:
+        raise EvaluationError(f"cannot write the predictions to {path}: {error.strerror or error}") from error
 
 
 def _plain(prompt: Prompt) -> str | list[dict[str, str]]:

@@ -36,6 +36,7 @@ def as_folder(gguf: Path, cache_dir: Path) -> Path:
 
 def _convert(gguf: Path, folder: Path) -> None:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     try:
@@ -50,6 +51,9 @@ def _convert(gguf: Path, folder: Path) -> None:
     # The weights are no longer quantized; a loader that found this key would try to unpack them again.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    with contextlib.redirect_stderr(io.StringIO()):
-        model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    except SafetensorError as error:  # a full disk
+        raise OSError(str(error)) from error

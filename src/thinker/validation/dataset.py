@@ -71,7 +71,15 @@ class DatasetValidationResult:
 
     def summary(self, limit: int = 10) -> list[str]:
         """Lines to print: the first `limit` errors, then the first `limit` warnings, and how many more there are."""
-        return [*_first(self.errors, limit, "error"), *_first(self.warnings, limit, "warning")]
+        return [*self.error_lines(limit), *self.warning_lines(limit)]
+
+    def error_lines(self, limit: int = 10) -> list[str]:
+        """The first `limit` errors, and how many more there are."""
+        return _first(self.errors, limit, "error")
+
+    def warning_lines(self, limit: int = 10) -> list[str]:
+        """The first `limit` warnings, and how many more there are."""
+        return _first(self.warnings, limit, "warning")
 
     def raise_if_failed(self, limit: int = 10) -> None:
         """Raise unless the dataset passed; the exception's notes are the first `limit` errors.
@@ -87,7 +95,7 @@ class DatasetValidationResult:
         else:
             what = f"{self.path.name}: {self.error_count} errors, the first: {first}"
         error = DataError(f"{what}; mend what `thinker validate` prints and run it again")
-        for line in _first(self.errors, limit, "error"):
+        for line in self.error_lines(limit):
             error.add_note(line)
         raise error
 

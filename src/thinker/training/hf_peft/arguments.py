@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
@@ -24,12 +24,11 @@ def training_arguments(
     """What the Trainer is told. Batches, order and loss follow the plan, whatever these say.
 
     Raises:
-        ConfigError: an optimizer, schedule or tracker that does not exist or is not installed.
+        ConfigError: an optimizer or schedule that does not exist.
     """
     training, output = recipe.training, recipe.output
     _check_choice("training.optim", training.optim, [name.value for name in OptimizerNames])
     _check_choice("training.lr_scheduler_type", training.lr_scheduler_type, [name.value for name in SchedulerType])
-    trackers = [output.report_to] if isinstance(output.report_to, str) else list(output.report_to)
     on_gpu = device.type == "cuda"
     checkpointing: dict[str, Any] = {}
     if training.gradient_checkpointing:
@@ -59,7 +58,7 @@ def training_arguments(
             save_strategy="steps",
             save_steps=output.save_steps,
             save_total_limit=output.save_total_limit,
-            report_to=[] if trackers == ["none"] else trackers,
+            report_to=[],  # `tracker_callbacks` has them
             remove_unused_columns=False,
             dataloader_pin_memory=on_gpu,
             disable_tqdm=True,
@@ -80,18 +79,18 @@ def _check_choice(key: str, value: str, choices: list[str]) -> None:
     raise ConfigError(f"{key}: unknown name '{value}'{hint} (Transformers knows: {', '.join(choices)})")
 
 
-def check_trackers(report_to: Any) -> None:
-    """Refuse a tracker whose package is missing, before anything expensive.
+def tracker_callbacks(report_to: str | Sequence[str]) -> list[TrainerCallback]:
+    """What reports to the trackers of `output.report_to`; made before anything expensive.
 
     Raises:
-        ConfigError: names the tracker.
+        ConfigError: there is no such tracker, or its package is not installed.
     """
     from transformers.integrations import get_reporting_integration_callbacks
 
     trackers = [report_to] if isinstance(report_to, str) else list(report_to)
     if trackers in (["none"], []):
-        return
+        return []
     try:
-        get_reporting_integration_callbacks(trackers)
+        return [callback() for callback in get_reporting_integration_callbacks(trackers)]
     except (ValueError, ImportError, RuntimeError) as error:
         raise ConfigError(f"output.report_to: {error}") from error

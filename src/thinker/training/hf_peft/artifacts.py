@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from thinker import __version__
+from thinker.errors import EvaluationError
 from thinker.hashing import sha256_file
 
 MANIFEST = "thinker.json"
@@ -40,12 +41,28 @@ def save_adapter(model: Any, tokenizer: Any, folder: Path, provenance: Mapping[s
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of an adapter that Thinker trained; None for an adapter from elsewhere."""
+    """The manifest of an adapter that Thinker trained; None for an adapter from elsewhere.
+
+    Raises:
+        EvaluationError: it is damaged.
+    """
     path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return manifest
+    return read_object(path, ("adapter_sha256", "base_model")) if path.is_file() else None
+
+
+def read_object(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON object in a file of the checkpoint folder.
+
+    Raises:
+        EvaluationError: it is damaged, or lacks one of `keys`.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path} cannot be read: {error}; train again") from error
+    if not isinstance(value, dict) or not all(key in value for key in keys):
+        raise EvaluationError(f"{path} is damaged: it lacks {', '.join(keys) or 'an object'}; train again")
+    return value
 
 
 def _move_in(temporary: Path, folder: Path) -> None:

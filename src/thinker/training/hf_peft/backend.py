@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import statistics
 import time
@@ -44,21 +45,24 @@ class HfPeftBackend:
                 return self._train()
         except ThinkerError:
             raise
-        except ImportError as error:
-            raise PreconditionError(
-                f"backend {NAME} needs the extra 'hf' (pip install 'thinker[hf]'): {error}"
-            ) from error
+        except ImportError as error:  # of a package beyond the extra `hf`, which an optimizer asks for
+            raise PreconditionError(f"{self._name_and_config()}: {error}") from error
         except Exception as error:
-            config = self._context.experiment.pipeline.training
-            where = config.config_path if config else self._context.experiment.config_path
-            raise TrainingError(f"{NAME} ({where.name}): {type(error).__name__}: {error}") from error
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            advice = "; make room on that disk and train again" if full else ""
+            message = f"{self._name_and_config()}: {type(error).__name__}: {error}{advice}"
+            raise TrainingError(message) from error
+
+    def _name_and_config(self) -> str:
+        config = self._context.experiment.pipeline.training
+        return f"{NAME} ({(config.config_path if config else self._context.experiment.config_path).name})"
 
     def _train(self) -> TrainingReport:
         import torch
 
-        from thinker.training.hf_peft.arguments import check_trackers, training_arguments
+        from thinker.training.hf_peft.arguments import tracker_callbacks, training_arguments
         from thinker.training.hf_peft.loss import Collator
-        from thinker.training.hf_peft.trainer import PlanTrainer, StepLog
+        from thinker.training.hf_peft.trainer import PlanTrainer, StepLog, require_finite
 
         recipe, context = self._recipe, self._context
         device = resolve_device(recipe.model.device)
@@ -68,7 +72,7 @@ class HfPeftBackend:
         )  # fmt: skip
         for announcement in precision.announcements:
             log.warning(announcement)
-        check_trackers(recipe.output.report_to)
+        trackers = tracker_callbacks(recipe.output.report_to)
         arguments = training_arguments(
             recipe, context.plan, output_dir=self._steps_dir(), device=device, precision=precision,
             evaluates=bool(context.held_out_rows),
@@ -86,7 +90,7 @@ class HfPeftBackend:
             step_log = StepLog(context.run_dir / "steps.jsonl", bar, context.plan)
             trainer = PlanTrainer(
                 model, arguments, rows=context.rows, train_rows=context.train_rows,
-                held_out_rows=context.held_out_rows, plan=context.plan, collator=collator, callbacks=[step_log],
+                held_out_rows=context.held_out_rows, plan=context.plan, collator=collator, callbacks=[*trackers, step_log],
             )  # fmt: skip
             step_log.trainer = trainer
             trainer.train()
@@ -94,6 +98,7 @@ class HfPeftBackend:
         metrics = self._metrics(step_log.losses, seconds)
         if context.held_out_rows:
             metrics["eval_loss"] = trainer.held_out_loss()
+        require_finite(model)
         adapter_sha256 = save_adapter(model, context.tokenizer, self._checkpoint_dir, context.provenance)
         return TrainingReport(
             checkpoint_dir=self._checkpoint_dir,

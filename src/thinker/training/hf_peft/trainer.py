@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import logging
 import math
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from thinker.data.encoded_rows import EncodedRows
 from thinker.data.plan import Plan
@@ -20,6 +24,8 @@ from thinker.training.hf_peft.loss import Collator, weighted_nll_sum
 
 log = logging.getLogger("thinker")
 Batch = dict[str, torch.Tensor]
+_REMEDY = "lower training.learning_rate, or lengthen training.warmup_steps"
+_NO_ROOM_BYTES = 1 << 16
 
 
 class PlanLoader:
@@ -143,10 +149,33 @@ class PlanTrainer(Trainer):
                 total += float(weighted_nll_sum(self.model, batch, keeps_logits=self._keeps_logits))
         return total / math.fsum(self._encoded.weight_sums[row] for row in rows)
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """An intermediate checkpoint, whole or not at all."""
+        folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        except BaseException as error:
+            full = shutil.disk_usage(self.args.output_dir).free < _NO_ROOM_BYTES
+            shutil.rmtree(folder, ignore_errors=True)
+            if full:  # torch's own message does not say so
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+            raise
+
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         self.last_grad_norm = None if norm is None else float(norm)
         return norm
+
+
+def require_finite(model: torch.nn.Module) -> None:
+    """Refuse an adapter that is worthless.
+
+    Raises:
+        FloatingPointError: a trained weight is infinite or not a number.
+    """
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and not torch.isfinite(weight).all():
+            raise FloatingPointError(f"{name} is not finite after the last step: training diverged; {_REMEDY}")
 
 
 def keeps_logits(model: Any) -> bool:
@@ -176,6 +205,11 @@ class StepLog(TrainerCallback):
         assert self.trainer is not None  # set right after the Trainer is made
         loss = self.trainer.take_step_loss()
         self.losses.append(loss)
+        # In float16 the scaler leaves such a step out and goes on.
+        if not math.isfinite(loss) and self.trainer.accelerator.scaler is None:
+            raise FloatingPointError(
+                f"the loss is {loss} at step {state.global_step} of {state.max_steps}: training diverged; {_REMEDY}"
+            )
         self._write({
             "step": state.global_step,
             "epoch": round(state.global_step / self._plan.steps_per_epoch, 6),
