@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Processes that share the tests out among them.
+WORKERS ?= 2
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -38,7 +40,7 @@ demo: $(INSTALLED) $(MODEL) ## validate, train and evaluate on a SciFact sample 
 
 test: $(INSTALLED) $(MODEL) ## all tests but the slow ones, with coverage and its gate; what CI runs
 	@mkdir -p build
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term --cov-report=json:build/coverage.json $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --cov --cov-report=term --cov-report=json:build/coverage.json $(PYTEST_ARGS)
 	$(BIN)/python tests/coverage_gate.py build/coverage.json
 
 test-all: $(INSTALLED) $(MODEL) ## all tests, the slow ones too
@@ -48,7 +50,7 @@ check: $(INSTALLED) ## style, types and the fast tests: run this before each com
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/unit -q -m "not slow and not model and not scifact" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit -q -n $(WORKERS) -m "not slow and not model and not scifact" $(PYTEST_ARGS)
 
 bench: $(INSTALLED) ## run the benchmarks
 	@found=no; for script in benchmarks/bench_*.py; do \

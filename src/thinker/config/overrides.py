@@ -7,6 +7,7 @@ A relative path in a value starts from the current folder, as every path on a co
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -112,6 +113,8 @@ def _shown_value(dotted: str, text: str) -> str:
     """`text`, or a mask if it may hold a secret: it is shown before it is understood."""
     if _VARIABLE.fullmatch(text.strip()):
         return text
-    if looks_secret(dotted.strip()) or any(looks_secret(word) for word in _WORD.findall(text)):
+    key = dotted.strip().rpartition(".")[2]
+    misspelt = difflib.get_close_matches(key.lower(), ["hf_token"], cutoff=0.8)
+    if misspelt or looks_secret(key) or any(looks_secret(word) for word in _WORD.findall(text)):
         return MASK
     return mask(text)

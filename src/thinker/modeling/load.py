@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinker.config.experiment import Experiment
+from thinker.config.model_names import is_local
 from thinker.errors import ConfigError, PreconditionError
 from thinker.modeling.gguf import as_folder
 
@@ -128,14 +129,25 @@ def _bitsandbytes_config(quantization: str, compute_dtype: torch.dtype) -> Any:
 @contextlib.contextmanager
 def _explained(source: ModelSource) -> Iterator[None]:
     """Turn Transformers' errors about a missing or unreadable model into one line."""
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (OSError, ValueError, SafetensorError) as error:
+        said = str(error).strip() or type(error).__name__
+        first_line, *others = said.splitlines()
+        reason = " ".join([first_line, *others]) if first_line.rstrip().endswith(":") else first_line
         raise PreconditionError(
-            f"model '{source.name}' cannot be loaded: {first_line} (a hub id needs network access or a filled cache, "
-            "a gated model HF_TOKEN in the environment; a folder needs config.json, safetensors and tokenizer files)"
+            f"model '{source.name}' cannot be loaded: {' '.join(reason.split())} ({_what_it_takes(source.name, said)})"
         ) from error
+
+
+def _what_it_takes(name: str, said: str) -> str:
+    if "custom code" in said:
+        return "Thinker never runs code that comes with a model"
+    if is_local(name):
+        return "a model's folder holds config.json, its weights as safetensors, and its tokenizer's files"
+    return "a hub id needs network access or a filled cache, a gated model also HF_TOKEN in the environment"
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ class RunRecorder:
         self.record_path = _record_path(folder)
         self._log = run_log
         self._raised: tuple[BaseException, str] | None = None
+        self._behind = False
 
     @classmethod
     def start(
@@ -88,8 +89,10 @@ class RunRecorder:
             pydantic.ValidationError: a section has not the shape that the record's schema gives it.
         """
         self._set(**sections)
-        if problem := self._save():
+        problem = self._save()
+        if problem and not self._behind:
             log.warning("cannot write the run record %s: %s", self.record_path, problem.strerror or problem)
+        self._behind = problem is not None
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -135,7 +138,8 @@ class RunRecorder:
         """
         if error is not None:
             self._set(error=RunError(stage=self._stage_of(error), type=type(error).__name__, message=str(error)))
-        log.debug("run %s: %s, exit code %d", self.run_id, status, exit_code)
+        # With the traceback: who reads the log of a long run cannot ask for it with --debug any more.
+        log.debug("run %s: %s, exit code %d", self.run_id, status, exit_code, exc_info=error)
         self._log.stop()
         if cut_short := self._log.problem:
             log.warning("%s is incomplete: %s", self._log.path, cut_short.strerror or cut_short)

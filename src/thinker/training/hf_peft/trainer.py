@@ -193,6 +193,7 @@ class StepLog(TrainerCallback):
         self.trainer: PlanTrainer | None = None
         self._bar, self._plan = bar, plan
         self._learning_rate = 0.0
+        self._incomplete = False
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("", encoding="utf-8")
 
@@ -229,5 +230,11 @@ class StepLog(TrainerCallback):
         log.info("step %d/%d: evaluation loss %.4f", state.global_step, state.max_steps, loss)
 
     def _write(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        if self._incomplete:
+            return
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:  # a full disk: training is worth more than its log
+            self._incomplete = True
+            log.warning("the step log %s ends here: %s", self.path, error.strerror or error)
