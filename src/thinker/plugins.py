@@ -79,6 +79,9 @@ def _load(group: Group, name: str, reference: str) -> Any:
         target: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             target = getattr(target, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{group.removesuffix('s')} '{name}': cannot load {reference}: {error}") from error
+    except Exception as error:  # whatever a module of the user's raises while it is imported
+        reason = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{group.removesuffix('s')} '{name}': cannot load {reference}: {reason}") from error
+    if not callable(target):
+        raise ConfigError(f"{group.removesuffix('s')} '{name}': {reference} cannot be called")
     return target

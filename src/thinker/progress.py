@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 Mode = Literal["off", "plain", "bar"]
 
 log = logging.getLogger("thinker")
-_PLAIN_INTERVAL_S = 10.0
+_PLAIN_INTERVAL_S = 30.0
 _mode: Mode = "off"
 
 
@@ -49,7 +49,7 @@ class _SilentBar:
 
 
 class _PlainBar:
-    """A log line at most every ten seconds, and one at the end of work whose total is known."""
+    """A log line at most every thirty seconds, and one at the end of work whose total is known."""
 
     def __init__(self, label: str, total: int | None, unit: str) -> None:
         self._label, self._total, self._unit = label, total, unit

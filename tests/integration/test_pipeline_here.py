@@ -79,6 +79,40 @@ def test_held_out_rows_are_not_trained_on_and_are_evaluated(project: Project) ->
     assert [json.loads(line)["prompt"] for line in predictions] == held_out
 
 
+def test_a_dry_run_tells_the_plan_and_trains_nothing(project: Project, capfd) -> None:
+    assert project.run_here("run", "--dry-run", "--json") == 0
+    record = json.loads(capfd.readouterr().out)
+    plan = record["plan"]
+    assert (plan["steps"], plan["rows"], plan["held_out_rows"]) == (6, 10, 0)
+    assert plan["trained_tokens"] < plan["tokens"]
+    assert record["training"] is None
+    assert not (project.root / "adapter").exists()
+    assert project.run_here("train", "-q") == 0
+    assert project.record()["training"]["tokens"] == plan["tokens"]
+
+
+def test_evaluation_asks_in_the_form_that_the_adapter_was_trained_with(project: Project, capfd) -> None:
+    assert project.run_here("train", "-q", "--set", "model.prompt_format=chat") == 0
+    assert project.run_here("eval", "-q") == 6
+    assert "was trained with model.prompt_format 'chat'" in capfd.readouterr().err
+    # Without a recipe it is the adapter that knows.
+    text = (project.root / "pipeline.yaml").read_text(encoding="utf-8")
+    model = next(line.split()[1] for line in (project.root / "lora.yaml").read_text().splitlines() if "name:" in line)
+    start, end = text.index("training:"), text.index("evaluation:")
+    section = f"evaluation:\n  base_model: {model}\n  checkpoint_dir: adapter\n"
+    project.write("pipeline.yaml", text[:start] + section + text[end + len("evaluation:\n") :])
+    assert project.run_here("eval", "-q") == 0
+    assert project.record()["evaluation"]["metrics"]["total"] == 4
+
+
+def test_the_base_models_completions_are_kept_beside_the_adapters(project: Project) -> None:
+    assert project.run_here("run", "-q", "--set", "pipeline.evaluation.compare_base=true") == 0
+    artifacts = project.record()["artifacts"]
+    assert {"predictions", "base_predictions", "output"} <= set(artifacts)
+    lines = (project.root / artifacts["base_predictions"]["path"]).read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 4
+
+
 def test_a_null_checkpoint_evaluates_the_base_model(project: Project) -> None:
     assert project.run_here("eval", "--set", "pipeline.evaluation.checkpoint_dir=null") == 0
     record = project.record()

@@ -9,10 +9,11 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 import click
 
@@ -34,7 +35,7 @@ def run(argv: list[str]) -> int:
     from thinker.cli.app import app
 
     debug, as_json = "--debug" in argv, "--json" in argv
-    with _masked_streams(), _sigterm_interrupts():
+    with _masked_streams(), _signals_interrupt():
         try:
             result = app.main(args=argv, prog_name="thinker", standalone_mode=False, obj={"argv": tuple(argv)})
             sys.stdout.flush()
@@ -129,18 +130,20 @@ def _writable(stream: TextIO | None) -> TextIO:
 
 
 @contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """A polite request to end is handled like Ctrl-C: the record is closed, the exit code is 130."""
+def _signals_interrupt() -> Iterator[None]:
+    """A polite request to end, or a closed terminal, is like Ctrl-C: the record is closed, the exit code is 130."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    try:
-        previous: Any = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread
-        yield
-        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # One that is ignored (`nohup`) stays so; outside the main thread no handler can be set.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    taken = [number for number in numbers if in_main_thread and signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)

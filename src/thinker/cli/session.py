@@ -56,9 +56,8 @@ def run_pipeline(
         recorder.write_json("config.resolved", resolved_config(experiment))
         pipeline = ThinkerPipeline(experiment, recorder, suite_stream=suite_stream)
         if dry_run:
-            outcome = pipeline.dry_run(skip_validation=skip_validation)
+            pipeline.dry_run(skip_validation=skip_validation)
         else:
-            outcome = None
             pipeline.run(command, skip_validation=skip_validation)
         recorder.finish("success", EXIT_OK)
     except KeyboardInterrupt as interrupt:
@@ -74,9 +73,9 @@ def run_pipeline(
         _end(common, recorder, None)
         return code
     if not common.as_json and common.verbosity >= 0:
-        from thinker.cli.show import show_dry_run, show_outcome
+        from thinker.cli.show import show_outcome
 
-        show_outcome(recorder.record) if outcome is None else show_dry_run(outcome)
+        show_outcome(recorder.record)
     _end(common, recorder, None)
     return EXIT_OK
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thinker.pipeline import DryRun
-    from thinker.runs.models import RunRecord
+    from thinker.runs.models import PlanRecord, RunRecord
 
 
 def show_outcome(record: RunRecord) -> None:
@@ -17,6 +16,8 @@ def show_outcome(record: RunRecord) -> None:
         tests, dataset = record.validation.tests, record.validation.dataset
         suite = f"{tests.passed} tests passed" if tests else "test suite disabled"
         _line(f"gate      {suite}; {dataset.rows} rows, {dataset.errors} errors, {dataset.warnings} warnings")
+    if record.plan and not record.training:
+        show_plan(record.plan)
     if training := record.training:
         loss = f"loss {_figure(training.loss_first_quarter)} → {_figure(training.loss_last_quarter)}"
         seconds = record.timings_s.get("train", 0.0)
@@ -41,7 +42,7 @@ def show_metrics(columns: Mapping[str, Mapping[str, Any]]) -> None:
     show_table(["metric", *columns], rows)
 
 
-def show_dry_run(plan: DryRun) -> None:
+def show_plan(plan: PlanRecord) -> None:
     """What training would do."""
     rows = [
         ["optimizer steps", str(plan.steps)],

@@ -124,11 +124,9 @@ def _cache_entries(common: CommonOptions) -> list[tuple[Path, int]]:
 def _runs_dir(common: CommonOptions, runs_dir: Path | None) -> Path:
     if runs_dir is not None:
         return runs_dir
-    if not common.config.is_file():
-        return Path("runs/thinker")
-    from thinker.config import load_pipeline_config
+    from thinker.config import load_runs_dir
 
-    return load_pipeline_config(common.config, overrides=common.overrides).runs_dir
+    return load_runs_dir(common.config, overrides=common.overrides)
 
 
 def _json(value: dict[str, Any]) -> None:

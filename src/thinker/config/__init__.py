@@ -1,7 +1,7 @@
 """Configuration: both YAML files as frozen models, read with places, checked and brought into agreement."""
 
 from thinker.config.experiment import Experiment
-from thinker.config.loader import load_experiment, load_pipeline_config
+from thinker.config.loader import load_experiment, load_pipeline_config, load_runs_dir
 from thinker.config.pipeline_models import (
     DataValidationConfig,
     EvaluationConfig,
@@ -25,4 +25,5 @@ __all__ = [
     "TrainingConfig",
     "load_experiment",
     "load_pipeline_config",
+    "load_runs_dir",
 ]

@@ -134,6 +134,11 @@ def _checkpoint_problems(files: Files, command: Command, checkpoint: Path | None
     target = written_to or read_from
     if target and str(target) == files.recipe.model.name:
         yield files.lora_source.problem(_WRITTEN_TO, f"is the base model's own folder: {target}")
+    inputs = (files.pipeline_source.path, files.lora_source.path, files.gate_dataset, files.train_dataset)
+    beside = next((path for path in inputs if path and path.parent == target), None)
+    if beside and command in ("train", "run"):
+        message = f"is the folder of {beside.name}; name one for the adapter alone, whose files may replace others"
+        yield files.lora_source.problem(_WRITTEN_TO, message)
 
 
 def _same_model(one: str, other: str) -> bool:

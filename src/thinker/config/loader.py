@@ -63,6 +63,30 @@ def load_pipeline_config(path: Path | str, *, overrides: Sequence[str] = ()) -> 
     return file.model
 
 
+def load_runs_dir(path: Path | str, *, overrides: Sequence[str] = ()) -> Path:
+    """Where the run records of a pipeline file lie: records can be read whatever else has become of the experiment.
+
+    Args:
+        path: the pipeline file; where there is none, the answer is `runs/thinker` under the current folder.
+        overrides: `--set` expressions; only one for `pipeline.runs_dir` matters.
+
+    Raises:
+        ConfigError: the file is not YAML, or its `runs_dir` no path.
+    """
+    chosen, problems = _parse_overrides(overrides)
+    raw: Any = None
+    base = Path.cwd()
+    if Path(path).is_file():
+        source = ConfigSource.read("pipeline", _given_path(Path(path), "--config"), shown_path(Path(path)))
+        problems += source.problems + _override(source, [one for one in chosen if one.steps == ("runs_dir",)])
+        raw, base = source.get("runs_dir"), source.base_folder(("runs_dir",))
+        if not problems and not isinstance(raw, str | None):
+            problems.append(source.problem(("runs_dir",), "expected text"))
+    if problems:
+        raise config_error(problems)
+    return absolute(raw, base) if raw else _DEFAULT_RUNS_DIR.resolve()
+
+
 def load_experiment(
     path: Path | str,
     *,

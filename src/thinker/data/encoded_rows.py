@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,10 +104,16 @@ def encode_dataset(
     if folder.is_dir():
         with HashingLines(path) as lines:
             require_unchanged(lines, expected_sha256)
-        log.info("encoded rows: found in the cache (%s)", folder.name)
-    else:
-        rows = iter_rows(path, max_examples=settings.max_examples, expected_sha256=expected_sha256)
-        _write(folder, path, _encode(rows, path, task, encoder, settings))
+        try:
+            found = _open(folder, path)
+        except (OSError, ValueError, LookupError) as error:
+            log.warning("the cached rows in %s are damaged (%s); encoding them again", folder, error)
+            shutil.rmtree(folder)
+        else:
+            log.info("encoded rows: found in the cache (%s)", folder.name)
+            return found
+    rows = iter_rows(path, max_examples=settings.max_examples, expected_sha256=expected_sha256)
+    _write(folder, path, _encode(rows, path, task, encoder, settings))
     return _open(folder, path)
 
 

@@ -21,7 +21,8 @@ def require_adapter(folder: Path) -> None:
     """
     missing = [name for name in ("adapter_config.json", ADAPTER_WEIGHTS) if not (folder / name).is_file()]
     if missing:
-        what = "does not exist" if not folder.is_dir() else f"has no {' and no '.join(missing)}"
+        what = f"has no {' and no '.join(missing)}" if folder.is_dir() else "does not exist"
+        what = "is not a folder" if folder.is_file() else what
         raise PreconditionError(
             f"no adapter to evaluate: {folder} {what}; run `thinker train` first, or give --checkpoint"
         )

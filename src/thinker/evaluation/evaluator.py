@@ -14,8 +14,12 @@ from thinker.errors import ConfigError, DataError, EvaluationError, ThinkerError
 from thinker.evaluation.base import Generation, GenerationRequest, GeneratorContext, Sampling, create_generator
 from thinker.files import write_atomically
 from thinker.tasks.base import EvalRecord, Prediction, Prompt, Scores, Task
+from thinker.training.hf_peft.artifacts import read_manifest
 
 log = logging.getLogger("thinker")
+
+# Beside the predictions in the run folder, where the base model was evaluated too.
+BASE_PREDICTIONS = "predictions.base.jsonl"
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,11 @@ class Evaluator:
         scores = self._score(records, generations)
         base_metrics = None
         if evaluation.compare_base and context.generator.adapter is not None:
-            base_metrics = self._score(records, generator.generate(requests, use_adapter=False)).metrics
+            base_generations = generator.generate(requests, use_adapter=False)
+            base_scores = self._score(records, base_generations)
+            base_metrics = base_scores.metrics
+            base_path = context.predictions_path.with_name(BASE_PREDICTIONS)
+            _write_predictions(base_path, _prediction_lines(records, base_generations, base_scores))
         lines = _prediction_lines(records, generations, scores)
         for path in filter(None, (context.predictions_path, evaluation.output_path)):
             _write_predictions(path, lines)
@@ -115,8 +123,7 @@ class Evaluator:
         return training.backend if training else "hf_peft"
 
     def _requests(self, records: Sequence[EvalRecord]) -> list[GenerationRequest]:
-        recipe = self._context.generator.experiment.recipe
-        encoder = Encoder(self._context.generator.tokenizer, recipe.model.prompt_format if recipe else "raw")
+        encoder = Encoder(self._context.generator.tokenizer, self._prompt_format())
         requests = []
         for record in records:
             try:
@@ -125,6 +132,20 @@ class Evaluator:
                 raise DataError(f"record {record.record_id}: {error}") from error
             requests.append(GenerationRequest(record.record_id, tuple(prompt_ids)))
         return requests
+
+    def _prompt_format(self) -> str:
+        """The format that the adapter was trained with; the recipe's, where the adapter says nothing of it."""
+        recipe, adapter = self._context.generator.experiment.recipe, self._context.generator.adapter
+        manifest = read_manifest(adapter) if adapter is not None else None
+        trained = manifest.get("prompt_format") if manifest else None
+        if recipe is None:
+            return trained or "raw"
+        if trained not in (None, recipe.model.prompt_format):
+            raise EvaluationError(
+                f"the adapter in {adapter} was trained with model.prompt_format '{trained}', and the recipe says "
+                f"'{recipe.model.prompt_format}': it would be asked in a form that it never saw; train again"
+            )
+        return recipe.model.prompt_format
 
     def _score(self, records: Sequence[EvalRecord], generations: Sequence[Generation]) -> Scores:
         return self._context.task.score(

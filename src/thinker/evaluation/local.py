@@ -9,6 +9,7 @@ from thinker.config.fingerprint import model_identity
 from thinker.errors import ConfigError, PreconditionError
 from thinker.evaluation.adapter import attach, check_base_model, require_adapter, require_effect
 from thinker.evaluation.base import Generation, GenerationRequest, Generator, GeneratorContext
+from thinker.modeling.packages import HOW_TO_INSTALL
 from thinker.progress import track
 
 _CPU_BATCH = 8
@@ -26,7 +27,7 @@ def create_generator(context: GeneratorContext) -> Generator:
     try:
         return LocalGenerator(context)
     except ImportError as error:
-        raise PreconditionError(f"evaluation needs the extra 'hf' (pip install 'thinker[hf]'): {error}") from error
+        raise PreconditionError(f"{error}; {HOW_TO_INSTALL}") from error
 
 
 class LocalGenerator:

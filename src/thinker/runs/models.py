@@ -99,7 +99,7 @@ class InputFile(FileRecord):
     """A file that the run read."""
 
     role: Text
-    """What the run read it as: `pipeline`, `recipe`, `dataset`, `claims`, `corpus`, …"""
+    """What the run read it as: `pipeline`, `recipe`, `dataset`, `claims_file`, `corpus_file`, `data_file`"""
 
 
 class Environment(_Section):
@@ -249,6 +249,23 @@ class TrainingRecord(_Section):
     """Step log (JSONL): loss, learning rate and gradient norm by step."""
 
 
+class PlanRecord(_Section):
+    """What training was to do, known before its first step."""
+
+    steps: Count
+    """Optimizer steps."""
+    rows: Count
+    """Rows to train on."""
+    held_out_rows: Count
+    """Rows that `validation_split` keeps from training."""
+    tokens: Count
+    """Tokens that go through the model, over all steps."""
+    trained_tokens: Count
+    """Tokens among them whose loss weight is not 0."""
+    longest_row_tokens: Count
+    """Length of the longest row."""
+
+
 class AdapterRecord(_Section):
     """An adapter, known by its weights."""
 
@@ -339,6 +356,8 @@ class RunRecord(_Section):
     """Machine and packages."""
     validation: ValidationRecord | None = None
     """The gate; null where it was not reached."""
+    plan: PlanRecord | None = None
+    """What training was to do; all that `run --dry-run` adds."""
     training: TrainingRecord | None = None
     """Training; null where it was not reached."""
     evaluation: EvaluationRecord | None = None

@@ -101,7 +101,7 @@ def _new_figure(size: tuple[float, float], what: str) -> Figure | None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        log.info("no %s: matplotlib is not installed; it comes with the extra thinker[plots]", what)
+        log.info("no %s: matplotlib is not installed; it comes with Thinker's extra 'plots'", what)
         return None
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)

@@ -137,7 +137,11 @@ class RunRecorder:
             RecordError: the run succeeded, but its record cannot be written.
         """
         if error is not None:
-            self._set(error=RunError(stage=self._stage_of(error), type=type(error).__name__, message=str(error)))
+            self._set(
+                error=RunError(
+                    stage=self._stage_of(error), type=type(error).__name__, message=str(error) or "interrupted"
+                )
+            )
         # With the traceback: who reads the log of a long run cannot ask for it with --debug any more.
         log.debug("run %s: %s, exit code %d", self.run_id, status, exit_code, exc_info=error)
         self._log.stop()

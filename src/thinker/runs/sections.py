@@ -14,6 +14,7 @@ from thinker.runs.models import (
     DatasetRecord,
     EvaluationRecord,
     InputFile,
+    PlanRecord,
     Sampling,
     Settings,
     SuiteCounts,
@@ -76,6 +77,19 @@ def _dataset(result: DatasetValidationResult) -> DatasetRecord:
         "counts_by_code": dict(result.counts_by_code),
         "duration_s": result.duration_s,
     })  # fmt: skip
+
+
+def plan(data: PreparedData) -> PlanRecord:
+    """What training is to do."""
+    tokens, trained_tokens = data.planned_tokens
+    return PlanRecord(
+        steps=len(data.plan),
+        rows=len(data.train_rows),
+        held_out_rows=len(data.held_out_rows),
+        tokens=tokens,
+        trained_tokens=trained_tokens,
+        longest_row_tokens=max(data.rows.lengths),
+    )
 
 
 def training(

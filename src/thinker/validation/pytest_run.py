@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-import os
-import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+from typing import TYPE_CHECKING, TextIO
 
-from thinker.errors import RecordError
-from thinker.secrets import mask
 from thinker.validation.isolation import isolated
+from thinker.validation.suite_output import Transcript, flush_everything, suite_streams
 
 if TYPE_CHECKING:
     import pytest
-
-log = logging.getLogger("thinker")
-
-_ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def run_pytest(folder: Path, args: list[str], output: Path | None, stream: TextIO) -> PytestRun:
@@ -40,32 +30,18 @@ def run_pytest(folder: Path, args: list[str], output: Path | None, stream: TextI
     import pytest
 
     run = PytestRun()
-    with _Transcript(output) as transcript, isolated(folder):
-        _route_descriptor(stream)
-        sys.stdout = cast(TextIO, _Tee(stream, transcript))
-        sys.stderr = cast(TextIO, _Tee(sys.stderr, transcript))
+    with Transcript(output) as transcript, isolated(folder), suite_streams(stream, transcript) as put_in_place:
+        put_in_place()
         try:
             run.exit_code = int(pytest.main(args, plugins=[run]))
         except KeyboardInterrupt:
             run.interrupted = True
         except BaseException as error:  # noqa: BLE001  sys.exit in a conftest, say: the suite's failure, not our end
             run.stopped_by = error
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_everything()
     if run.interrupted:
         raise KeyboardInterrupt
     return run
-
-
-def _route_descriptor(stream: TextIO) -> None:
-    """Let programs that tests start write to `stream` as well; `isolated` puts the descriptor back."""
-    sys.stdout.flush()
-    try:
-        descriptor = stream.fileno()
-    except (AttributeError, OSError, ValueError):  # not a file: text kept in memory, or a notebook's cell
-        return
-    if descriptor != 1:
-        os.dup2(descriptor, 1)
 
 
 class PytestRun:
@@ -121,63 +97,3 @@ class PytestRun:
 
     def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.stopped_by = excinfo.value
-
-
-class _Transcript:
-    """Keeps what is written, line by line, without colours and secrets. Without a path it keeps nothing."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._line = ""
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> _Transcript:
-        if self._path is not None:
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
-            except OSError as error:
-                raise RecordError(f"pytest's output cannot be kept in {self._path}: {error.strerror}") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._line:
-            self.write("\n")
-        file, self._file = self._file, None
-        if file is not None:
-            self._try(file.close)
-
-    def write(self, text: str) -> None:
-        """Keep `text`; from the first failure on (a full disk) nothing more is kept, and a warning says so."""
-        if self._file is None:
-            return
-        *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            if self._file is not None:
-                self._try(functools.partial(self._file.write, mask(_ANSI.sub("", line)) + "\n"))
-
-    def _try(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except OSError as error:
-            self._file = None
-            log.warning("pytest's output is not kept in full in %s: %s", self._path, error.strerror)
-
-
-class _Tee:
-    """A text stream whose output is also kept."""
-
-    def __init__(self, stream: TextIO, transcript: _Transcript) -> None:
-        self._stream, self._transcript = stream, transcript
-
-    def write(self, text: str) -> int:
-        self._stream.write(text)
-        self._transcript.write(text)
-        return len(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)

@@ -118,3 +118,13 @@ def test_convert_writes_rows_and_says_how_many(tmp_path: Path, capfd) -> None:
     assert found["rows"] == len(out.read_text(encoding="utf-8").splitlines()) == 24
     assert run(["convert", "scifact", *options, "--out", str(out), "--no-evidence", "drop"]) == 0
     assert "dropped" in capfd.readouterr().out
+
+
+def test_records_can_be_read_whatever_has_become_of_the_experiment(project: Project, capfd) -> None:
+    assert project.run_here("validate", "-q") == 0
+    (project.root / "data/train.jsonl").unlink()
+    project.replace("pipeline.yaml", "max_new_tokens", "max_new_token")
+    assert project.run_here("runs", "list", "--set", "training.learning_rate=1") == 0
+    assert "validate" in capfd.readouterr().out
+    (project.root / "runs").rename(project.root / "kept")
+    assert project.run_here("runs", "show", "--set", "pipeline.runs_dir=kept") == 0

@@ -105,7 +105,7 @@ def test_without_matplotlib_the_log_names_the_extra(
 
     assert not confusion_plot(CONFUSION, tmp_path / "c.png")
     assert not loss_plot(step_log(tmp_path, {"step": 1, "loss": 2.0}), tmp_path / "l.png")
-    assert all("thinker[plots]" in record.getMessage() for record in caplog.records)
+    assert all("extra 'plots'" in record.getMessage() for record in caplog.records)
     assert len(caplog.records) == 2
 
 

@@ -76,8 +76,8 @@ def _check_choice(key: str, value: str, choices: list[str]) -> None:
     if value in choices:
         return
     near = difflib.get_close_matches(value, choices, n=1)
-    hint = f", did you mean '{near[0]}'?" if near else ""
-    raise ConfigError(f"{key}: unknown name '{value}'{hint} (Transformers knows: {', '.join(choices)})")
+    hint = f", did you mean '{near[0]}'?" if near else f" (Transformers knows: {', '.join(choices)})"
+    raise ConfigError(f"{key}: unknown name '{value}'{hint}")
 
 
 def tracker_callbacks(report_to: str | Sequence[str]) -> list[TrainerCallback]:

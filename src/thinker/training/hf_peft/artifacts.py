@@ -80,12 +80,13 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     """A model card in the hub's format, with where the adapter comes from."""
     base = manifest["base_model"]["name"]
     rows = "\n".join(f"| {key.replace('_', ' ')} | {_shown(value)} |" for key, value in sorted(manifest.items()))
+    gate = "did not go through the gate (--skip-validation)" if manifest.get("gate_skipped") else "passed the gate"
     # A local path is no id on a hub; the front matter then leaves the base model out.
     front = f"base_model: {base}\n" if manifest["base_model"].get("kind") == "hub" else ""
     return (
         f"---\nlibrary_name: peft\n{front}tags:\n- lora\n- thinker\n---\n\n"
         f"# LoRA adapter for {Path(base).name}\n\n"
-        "Trained by Thinker: the data passed its gate before the first step.\n\n"
+        f"Trained by Thinker; the data {gate} before the first step.\n\n"
         '```python\nfrom peft import PeftModel\n\nmodel = PeftModel.from_pretrained(base_model, "this folder")\n```\n\n'
         f"## Provenance\n\n| | |\n|---|---|\n{rows}\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import statistics
 import time
 from pathlib import Path
@@ -48,8 +49,9 @@ class HfPeftBackend:
         except ImportError as error:  # of a package beyond the extra `hf`, which an optimizer asks for
             raise PreconditionError(f"{self._name_and_config()}: {error}") from error
         except Exception as error:
-            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-            advice = "; make room on that disk and train again" if full else ""
+            # Safetensors tells it in words alone.
+            full = os.strerror(errno.ENOSPC) in str(error)
+            advice = f"; make room for {self._checkpoint_dir} and train again" if full else ""
             message = f"{self._name_and_config()}: {type(error).__name__}: {error}{advice}"
             raise TrainingError(message) from error
 
@@ -90,7 +92,8 @@ class HfPeftBackend:
             step_log = StepLog(context.run_dir / "steps.jsonl", bar, context.plan)
             trainer = PlanTrainer(
                 model, arguments, rows=context.rows, train_rows=context.train_rows,
-                held_out_rows=context.held_out_rows, plan=context.plan, collator=collator, callbacks=[*trackers, step_log],
+                held_out_rows=context.held_out_rows, plan=context.plan, collator=collator,
+                callbacks=[*trackers, step_log],
             )  # fmt: skip
             step_log.trainer = trainer
             trainer.train()
@@ -118,6 +121,8 @@ class HfPeftBackend:
         """The base model with a fresh adapter."""
         from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
+        from thinker.training.hf_peft.targets import check_targets
+
         recipe = self._recipe
         model = load_base_model(
             ModelSource.of(self._context.experiment, self._context.cache_dir),
@@ -134,6 +139,7 @@ class HfPeftBackend:
             )
         lora = recipe.lora
         targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+        check_targets(model, targets)
         adapted = get_peft_model(
             model,
             LoraConfig(
