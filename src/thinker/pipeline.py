@@ -16,9 +16,16 @@ from thinker.config import Experiment
 from thinker.config.fingerprint import config_fingerprint, gate_digest, model_identity, training_fingerprint
 from thinker.config.recipe_models import Recipe
 from thinker.data.prepare import PreparedData, held_out_values, prepare_data
-from thinker.errors import ConfigError, DataError, TestSuiteError
+from thinker.errors import ConfigError, DataError, EvaluationError, PreconditionError, TestSuiteError
 from thinker.evaluation.base import GeneratorContext
-from thinker.evaluation.evaluator import BASE_PREDICTIONS, EvaluationContext, EvaluationReport, Evaluator, sampling_of
+from thinker.evaluation.evaluator import (
+    BASE_PREDICTIONS,
+    EvaluationContext,
+    EvaluationReport,
+    Evaluator,
+    generator_name,
+    sampling_of,
+)
 from thinker.hashing import digest, sha256_file
 from thinker.modeling.packages import HOW_TO_INSTALL, require_packages
 from thinker.runs import RunRecorder, environment, library_versions, sections
@@ -26,6 +33,7 @@ from thinker.runs.plots import confusion_plot, loss_plot
 from thinker.secrets import mask
 from thinker.tasks.base import Task, evaluation_inputs
 from thinker.training.base import TrainingContext, TrainingReport, create_training_backend
+from thinker.training.hf_peft.artifacts import read_manifest
 from thinker.validation import DatasetValidationResult, DatasetValidator, TestSuiteResult, TestSuiteRunner
 
 log = logging.getLogger("thinker")
@@ -73,6 +81,7 @@ class ThinkerPipeline:
             DataError: the dataset has errors.
         """
         validator = self._validator()
+        before = sha256_file(self.experiment.dataset_path)
         suite = self._run_suite()
         with self.recorder.stage("dataset"):
             result = validator.validate()
@@ -83,6 +92,10 @@ class ThinkerPipeline:
             log.info(line)
         self._save_problems(result)
         result.raise_if_failed()
+        if result.sha256 != before:
+            raise DataError(
+                f"{self.experiment.dataset_path} changed while the test suite ran, which saw another file; run again"
+            )
         self._dataset_sha256 = result.sha256
         versions = library_versions(_GATE_PACKAGES)
         self._digests(gate=gate_digest(self.experiment, dataset_sha256=result.sha256, versions=versions))
@@ -126,7 +139,7 @@ class ThinkerPipeline:
         )
         predictions = self.recorder.folder / "predictions.jsonl"
         with self.recorder.stage("evaluate"):
-            held_out = held_out_values(experiment, experiment.recipe)
+            held_out = self._held_out(adapter)
             report = Evaluator(EvaluationContext(self.task, context, held_out, predictions)).evaluate()
         self.recorder.update(evaluation=sections.evaluation(experiment, report, self._identity()))
         self._record_environment(report.settings.get("device"))
@@ -139,9 +152,33 @@ class ThinkerPipeline:
             self.recorder.artifact("confusion_plot", self.recorder.folder / "confusion.png")
         return report
 
+    def _held_out(self, adapter: Path | None) -> list[dict[str, Any]]:
+        """The rows kept from training, where no input file says what to evaluate."""
+        experiment = self.experiment
+        if experiment.pipeline.evaluation and evaluation_inputs(experiment.pipeline.evaluation):
+            return []
+        manifest = read_manifest(adapter) if adapter else None
+        if manifest and manifest.get("split") != self._split():
+            raise EvaluationError(
+                f"the adapter in {adapter} was trained with another split of the rows, or on other rows: those held "
+                "out now may be rows that it learned; train again, or name evaluation.data_file"
+            )
+        return held_out_values(experiment, experiment.recipe, self._dataset_sha256)
+
+    def _split(self) -> dict[str, Any]:
+        """What decides which rows are held out."""
+        data = self._recipe().data
+        return {
+            "dataset_sha256": self._dataset_sha256,
+            "max_examples": self.experiment.pipeline.data_validation.max_examples,
+            "seed": data.seed,
+            "validation_split": data.validation_split,
+        }
+
     def dry_run(self, *, skip_validation: bool = False) -> None:
         """The gate and the plan, without training; the record holds both."""
         self._record_inputs()
+        self._require_what_it_takes("train")
         if skip_validation:
             self._skip_validation()
         else:
@@ -156,8 +193,12 @@ class ThinkerPipeline:
     def _require_what_it_takes(self, command: Command) -> None:
         """Refuse now what would fail after the gate, which may take long, as far as nothing heavy need be imported."""
         training = self.experiment.pipeline.training
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise PreconditionError("several processes (torchrun, accelerate) cannot train together yet; start one")
         if command in ("train", "run") and training is not None:
             plugins.resolve("backends", training.backend)
+        if command in ("eval", "run"):
+            plugins.resolve("generators", generator_name(self.experiment))
         if command == "eval" and not self.experiment.evaluate_base_only:
             self._require_adapter(self.experiment.checkpoint_dir)
         if command != "validate":
@@ -182,12 +223,16 @@ class ThinkerPipeline:
 
     def _run_suite(self) -> TestSuiteResult:
         runner = TestSuiteRunner(self.experiment.pipeline.tests)
+        output = self.recorder.folder / "pytest.txt"
         with self.recorder.stage("tests"):
             try:
-                suite = runner.run(output=self.recorder.folder / "pytest.txt", stream=self._suite_stream or sys.stdout)
+                suite = runner.run(output=output, stream=self._suite_stream or sys.stdout)
             except TestSuiteError as error:
                 self.recorder.update(validation=sections.validation(suite=getattr(error, "result", None), failed=True))
                 raise
+            finally:
+                if output.is_file():
+                    self.recorder.artifact("pytest_output", output)
         self.recorder.update(validation=sections.validation(suite=suite))
         return suite
 
@@ -258,6 +303,8 @@ class ThinkerPipeline:
             dataset_sha256=self._dataset_sha256,
             model_identity=digest(identity),
             versions=library_versions(_TRAINING_PACKAGES),
+            hardware=self._hardware(recipe),
+            plugins=self._plugin_sources(),
         )
         base_model = {"name": experiment.base_model, "identity": digest(identity), "kind": identity["kind"]}
         return TrainingContext(
@@ -277,12 +324,28 @@ class ThinkerPipeline:
                 "gate_skipped": bool(self.recorder.record.validation and self.recorder.record.validation.skipped),
                 "prompt_format": recipe.model.prompt_format,
                 "run_id": self.recorder.run_id,
+                "split": self._split(),
                 "task": self.task.name,
                 "training_fingerprint": fingerprint,
                 "versions": library_versions(_TRAINING_PACKAGES),
             },
             tokenizer=self._load_tokenizer(),
         )
+
+    def _hardware(self, recipe: Recipe) -> dict[str, str | int]:
+        """What the local backend computes on; a service computes elsewhere."""
+        training = self.experiment.pipeline.training
+        if training is None or training.backend != "hf_peft":
+            return {}
+        from thinker.modeling.devices import hardware
+
+        return hardware(recipe)
+
+    def _plugin_sources(self) -> dict[str, str | None]:
+        """Code that shapes the adapter and may come from elsewhere, by hash."""
+        training = self.experiment.pipeline.training
+        backend = plugins.resolve("backends", training.backend) if training else None
+        return {"task": plugins.source_sha256(self.task), "backend": plugins.source_sha256(backend)}
 
     def _require_adapter(self, folder: Path | None) -> None:
         from thinker.evaluation.adapter import require_adapter

@@ -13,9 +13,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.metadata
+import inspect
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from thinker.errors import ConfigError
+from thinker.hashing import sha256_file
 
 Group = Literal["tasks", "checks", "validators", "backends", "generators", "metrics", "trackers"]
 
@@ -57,6 +60,15 @@ def resolve(group: Group, name: str) -> Any:
 def is_known(group: Group, name: str) -> bool:
     """Whether `name` could be resolved, without importing it."""
     return ":" in name or name in names(group)
+
+
+def source_sha256(plugin: Any) -> str | None:
+    """SHA-256 of the source file that defines `plugin`; None where there is none (built in C, typed in a shell)."""
+    try:
+        source = inspect.getsourcefile(plugin)
+    except TypeError:
+        source = inspect.getsourcefile(type(plugin))
+    return sha256_file(Path(source)) if source and Path(source).is_file() else None
 
 
 def unknown_name(group: Group, name: str) -> str:

@@ -54,9 +54,19 @@ def test_an_adapter_that_peft_would_load_in_part_is_refused(trained: Project, mo
     path = trained.root / "adapter/adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**config, "target_modules": modules}), encoding="utf-8")
+    (trained.root / "adapter/thinker.json").unlink()  # with it, the edit itself is what is told
     code, said = refused(trained, capfd)
     assert code == 6
     assert "does not fit the base model" in said
+
+
+def test_a_configuration_that_training_did_not_write_is_refused(trained: Project, capfd) -> None:
+    path = trained.root / "adapter/adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "lora_alpha": 64}), encoding="utf-8")
+    code, said = refused(trained, capfd)
+    assert code == 6
+    assert "adapter_config.json is not what training wrote" in said
 
 
 def test_a_foreign_adapter_is_evaluated_with_a_warning(trained: Project, tmp_path, capfd) -> None:

@@ -1,6 +1,7 @@
 """The pipeline in one process: what it trains, evaluates and records."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -77,6 +78,78 @@ def test_held_out_rows_are_not_trained_on_and_are_evaluated(project: Project) ->
     held_out = [rows[number]["prompt"] for number in record["training"]["held_out_rows"]]
     predictions = (project.root / "out/predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["prompt"] for line in predictions] == held_out
+
+
+def test_a_suite_that_writes_to_the_dataset_does_not_pass_the_gate(project: Project, capfd) -> None:
+    project.write(
+        "tests/test_data.py",
+        """
+from pathlib import Path
+
+def test_writes():
+    path = Path(__file__).parents[1] / "data/train.jsonl"
+    path.write_text(path.read_text() + '{"prompt": "p", "completion": "c"}\\n')
+""",
+    )
+    assert project.run_here("validate") == 4
+    assert "changed while the test suite ran" in capfd.readouterr().err
+
+
+def test_held_out_rows_of_another_split_are_refused(project: Project, capfd) -> None:
+    project.replace("pipeline.yaml", "  data_file: data/eval.jsonl\n", "")
+    split = ("-q", "--set", "data.validation_split=0.2")
+    assert project.run_here("train", *split) == 0
+    assert project.run_here("eval", *split) == 0
+    assert project.run_here("eval", *split, "--set", "data.seed=8") == 6
+    assert "another split of the rows" in capfd.readouterr().err
+
+
+def test_a_cached_row_that_was_altered_is_encoded_again(project: Project, capfd) -> None:
+    assert project.run_here("run", "--dry-run") == 0
+    arrow = next((project.root / ".thinker/cache/encoded").glob("*/rows.arrow"))
+    content = bytearray(arrow.read_bytes())
+    content[len(content) // 2] ^= 1
+    arrow.write_bytes(content)
+    assert project.run_here("run", "--dry-run") == 0
+    assert "encoding them again" in capfd.readouterr().err
+
+
+def test_a_model_whose_files_lack_weights_is_refused(project: Project, tiny_model: Path, tmp_path: Path, capfd) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    model = shutil.copytree(tiny_model, tmp_path / "torn")
+    tensors = load_file(model / "model.safetensors")
+    del tensors["model.layers.1.mlp.down_proj.weight"]
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    assert project.run_here("train", "-q", "--set", f"model.name={model.as_posix()}") == 2
+    assert "lack 1 of its weights (model.layers.1.mlp.down_proj.weight" in capfd.readouterr().err
+
+
+def test_biases_that_are_trained_cannot_be_compared_with_the_base_model(project: Project, capfd) -> None:
+    assert project.run_here("train", "-q", "--set", "lora.bias=all") == 0
+    compared = ("--set", "lora.bias=all", "--set", "pipeline.evaluation.compare_base=true")
+    assert project.run_here("eval", "-q", *compared) == 6
+    assert "cannot be switched off" in capfd.readouterr().err
+
+
+def test_several_processes_are_refused_for_now(project: Project, monkeypatch, capfd) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert project.run_here("train", "-q") == 2
+    assert "several processes" in capfd.readouterr().err
+
+
+def test_a_task_may_lie_beside_the_pipeline_file_and_its_code_counts(project: Project, tmp_path: Path) -> None:
+    plugin = (
+        "from thinker.tasks.prompt_completion import PromptCompletion\n\n\nclass Own(PromptCompletion):\n    pass\n"
+    )
+    project.write("own_task_beside.py", plugin)
+    project.replace("pipeline.yaml", "task: prompt_completion", "task: own_task_beside:Own")
+    first = project.thinker("--config", str(project.root / "pipeline.yaml"), "train", "--json", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    project.write("own_task_beside.py", plugin + "    # another version\n")
+    second = project.thinker("--config", str(project.root / "pipeline.yaml"), "train", "--json", cwd=tmp_path)
+    fingerprints = [json.loads(done.stdout)["digests"]["training"] for done in (first, second)]
+    assert fingerprints[0] != fingerprints[1]
 
 
 def test_a_dry_run_tells_the_plan_and_trains_nothing(project: Project, capfd) -> None:

@@ -85,11 +85,13 @@ class Project:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def thinker(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def thinker(
+        self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """`python -m thinker ARGS` in the project's folder."""
         return subprocess.run(
             [sys.executable, "-m", "thinker", *args],
-            cwd=self.root, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300, check=False,
+            cwd=cwd or self.root, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     def run_here(self, *args: str) -> int:

@@ -50,7 +50,7 @@ def run_pipeline(
             config_path=experiment.config_path,
             overrides=experiment.overrides,
         )
-        early.release()
+        early.hand_on()
     suite_stream = _suite_stream(common)
     try:
         recorder.write_json("config.resolved", resolved_config(experiment))
@@ -119,7 +119,7 @@ class _Early(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self._held.append(record)
 
-    def release(self) -> None:
+    def hand_on(self) -> None:
         """Hand on what was held, to the handlers of before and those added since."""
         added = [handler for handler in log.handlers if handler is not self]
         log.handlers = [*self._others, *(handler for handler in added if handler not in self._others)]
@@ -135,7 +135,7 @@ def _kept_until_recorded() -> Iterator[_Early]:
     try:
         yield early
     finally:
-        early.release()
+        early.hand_on()
 
 
 def _suite_stream(common: CommonOptions) -> TextIO:

@@ -57,6 +57,8 @@ def training_fingerprint(
     dataset_sha256: str,
     model_identity: str,
     versions: Mapping[str, str],
+    hardware: Mapping[str, str | int] | None = None,
+    plugins: Mapping[str, str | None] | None = None,
     world_size: int = 1,
 ) -> str:
     """Digest of all that shapes the adapter: rows, base model, recipe, and the programs that turn them into weights.
@@ -65,7 +67,9 @@ def training_fingerprint(
         experiment: with a recipe.
         dataset_sha256: of the JSONL file.
         model_identity: digest of what `model_identity` says of the base model.
-        versions: of Python and the libraries that compute.
+        versions: of the libraries that compute.
+        hardware: kind of device, precision and threads as resolved: bits differ between them.
+        plugins: hashes of the task's and the backend's code.
         world_size: processes that train together.
 
     Raises:
@@ -88,6 +92,8 @@ def training_fingerprint(
             "base_model": model_identity,
             "recipe": recipe,
             "versions": dict(versions),
+            "hardware": dict(hardware or {}),
+            "plugins": dict(plugins or {}),
             "world_size": world_size,
         }
     )
@@ -106,7 +112,10 @@ def gate_digest(experiment: Experiment, *, dataset_sha256: str, versions: Mappin
     """
     config = resolved_config(experiment)["pipeline"]
     validation, suite = config["data_validation"], config["tests"]
-    suite["path"] = _content(experiment.pipeline.tests.path)
+    tests = experiment.pipeline.tests.path
+    suite["path"] = _content(tests)
+    if tests and tests.is_file():  # pytest reads the conftest.py beside it too
+        suite["conftest"] = _content(tests.with_name("conftest.py"))
     evaluation = experiment.pipeline.evaluation
     inputs = evaluation_inputs(evaluation) if evaluation else {}
     return digest(

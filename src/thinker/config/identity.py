@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from pathlib import Path
 from typing import Any, Final
 
 from thinker.config.model_names import is_local
-from thinker.hashing import SKIPPED, sha256_file, tree_hashes
+from thinker.hashing import sha256_file
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _DEFAULT_REVISION: Final = "main"
+_NOT_THE_MODEL: Final = frozenset({".*", "*.md", "LICENSE*", "*.pyc"})
 _WEIGHTS: Final = frozenset({"*.safetensors", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx"})
 
 
@@ -31,7 +33,7 @@ def model_identity(name: str, revision: str | None) -> dict[str, Any]:
     if not is_local(name):
         return {"kind": "hub", "id": name, "revision": _cached_commit(name, revision) or revision}
     if Path(name).is_dir():
-        return {"kind": "folder", "files": tree_hashes(Path(name))}
+        return {"kind": "folder", "files": _model_files(Path(name))}
     return {"kind": "gguf", "sha256": sha256_file(Path(name))}
 
 
@@ -42,8 +44,19 @@ def tokenizer_identity(name: str, revision: str | None) -> dict[str, Any]:
         OSError: a local model cannot be read.
     """
     if is_local(name) and Path(name).is_dir():
-        return {"kind": "folder", "files": tree_hashes(Path(name), skip=SKIPPED | _WEIGHTS)}
+        return {"kind": "folder", "files": _model_files(Path(name), skip=_WEIGHTS)}
     return model_identity(name, revision)
+
+
+def _model_files(folder: Path, skip: frozenset[str] = frozenset()) -> dict[str, str]:
+    """SHA-256 of the files that a model is read from: those of the folder itself, not what others keep below it."""
+    left_out = skip | _NOT_THE_MODEL
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return {
+        path.name: sha256_file(path)
+        for path in files
+        if not any(fnmatch.fnmatchcase(path.name, pattern) for pattern in left_out)
+    }
 
 
 def _cached_commit(hub_id: str, revision: str | None) -> str | None:

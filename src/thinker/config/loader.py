@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import stat
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,6 +108,9 @@ def load_experiment(
     Raises:
         ConfigError: the files cannot be used; tells all that is wrong with both, each with its place.
     """
+    folder = str(Path(path).absolute().parent)
+    if folder not in sys.path:  # plugins (`module:attribute`) may lie beside the pipeline file
+        sys.path.append(folder)
     chosen, problems = _parse_overrides(overrides)
     if backend is not None:
         chosen.append(option_override("--backend", "pipeline", ("training", "backend"), backend))

@@ -114,7 +114,7 @@ class EvaluationConfig:
     """Records generated at a time. Absent: chosen by memory, and recorded."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the base model. `auto`: as in training."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """With the record's id, seeds each record's own generator."""
     temperature: Annotated[float, Field(ge=0)] = 0.7
     """Sampling temperature; 0 is greedy."""

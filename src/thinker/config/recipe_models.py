@@ -65,7 +65,7 @@ class TrainingHyperparameters:
     num_epochs: Annotated[float, Field(gt=0)] = 3.0
     """Passes over the rows; a fraction stops within a pass."""
     max_steps: PositiveInt | None = None
-    """Stops after so many optimizer steps, whatever `num_epochs` says."""
+    """At most so many optimizer steps; `num_epochs` ends training earlier where it gives fewer."""
     warmup_steps: NonNegativeInt = 0
     """Optimizer steps over which the learning rate rises from 0."""
     max_seq_length: PositiveInt = 2048

@@ -5,6 +5,7 @@ Tokenizing them apart makes training see exactly the prompt ids that evaluation 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,10 @@ from thinker.errors import PreconditionError
 from thinker.tasks.base import Example, Prompt, WeightSpan
 
 Offsets = Sequence[tuple[int, int]]
+log = logging.getLogger("thinker")
+
+# Templates that state a date take it from `date_string`; a fixed one keeps prompts the same from day to day.
+TEMPLATE_DATE = "01 Jan 2025"
 
 
 class TextTokenizer(Protocol):
@@ -25,7 +30,7 @@ class TextTokenizer(Protocol):
     def __call__(self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool = False) -> Any: ...
 
     def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool, date_string: str
     ) -> Any: ...
 
 
@@ -51,6 +56,11 @@ class EncodedExample:
 class Encoder:
     """Encodes prompts and completions with one tokenizer in one prompt format.
 
+    Attributes:
+        eos_id: ends each completion.
+        leading_ids: special tokens before each raw prompt.
+        is_dated: whether the chat template writes today's date into prompts, whatever it is given.
+
     Raises:
         PreconditionError: the tokenizer lacks what the format needs (offsets, end-of-sequence, a chat template).
     """
@@ -64,6 +74,9 @@ class Encoder:
             raise PreconditionError(
                 "model.prompt_format is 'chat', but the model's tokenizer has no chat template; use 'raw'"
             )
+        self.is_dated = prompt_format == "chat" and _asks_for_today(str(tokenizer.chat_template))
+        if self.is_dated:
+            log.warning("the model's chat template writes today's date into each prompt: adapters differ by the day")
         self._tokenizer = tokenizer
         self._prompt_format = prompt_format
         self.eos_id: int = tokenizer.eos_token_id
@@ -73,21 +86,31 @@ class Encoder:
         """The ids that training learns from and evaluation sends for `prompt`.
 
         Raises:
-            ValueError: a conversation in format `raw`.
+            ValueError: a conversation in format `raw`, one that the chat template refuses, or a prompt without a token.
         """
-        if self._prompt_format == "chat":
-            turns = (
-                [{"role": "user", "content": prompt}]
-                if isinstance(prompt, str)
-                else [{"role": turn.role, "content": turn.content} for turn in prompt]
-            )
-            text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-        if not isinstance(prompt, str):
+        text = self._rendered(prompt) if self._prompt_format == "chat" else prompt
+        if not isinstance(text, str):
             raise ValueError("a row of chat messages needs model.prompt_format: chat")
-        ids = list(self._tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        ids = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
         leading = list(self.leading_ids)
-        return ids if ids[: len(leading)] == leading else leading + ids
+        ids = ids if ids[: len(leading)] == leading else leading + ids
+        if not ids:
+            raise ValueError("the prompt is empty: nothing could predict the completion's first token")
+        return ids
+
+    def _rendered(self, prompt: Prompt) -> str:
+        turns = (
+            [{"role": "user", "content": prompt}]
+            if isinstance(prompt, str)
+            else [{"role": turn.role, "content": turn.content} for turn in prompt]
+        )
+        try:
+            text = self._tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, date_string=TEMPLATE_DATE
+            )
+        except Exception as error:  # a template refuses in its own words (jinja2.TemplateError)
+            raise ValueError(f"the model's chat template refuses the row: {error}") from error
+        return str(text)
 
     def encode(self, example: Example, spans: Sequence[WeightSpan] = ()) -> EncodedExample:
         """Token ids and loss weights of `example`; `spans` are in characters of its completion.
@@ -115,6 +138,10 @@ def token_weights(offsets: Offsets, text_length: int, spans: Sequence[WeightSpan
     for span in spans:
         of_character[span.start : span.end] = [span.weight] * (span.end - span.start)
     return [max(of_character[start:end], default=1.0) for start, end in offsets]
+
+
+def _asks_for_today(chat_template: str) -> bool:
+    return "strftime_now" in chat_template and "date_string" not in chat_template
 
 
 def _leading_special_ids(tokenizer: TextTokenizer) -> tuple[int, ...]:

@@ -7,23 +7,25 @@ import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinker import __version__
 from thinker.data.encode import EncodedExample, Encoder
 from thinker.data.jsonl import DataRow, HashingLines, iter_rows, require_unchanged
 from thinker.errors import DataError
 from thinker.files import folder_in_one_step
-from thinker.hashing import digest
+from thinker.hashing import digest, sha256_file
+from thinker.plugins import source_sha256
 from thinker.progress import track
+from thinker.runs.provenance import library_versions
 from thinker.tasks.base import LossWeights, Task
 
 if TYPE_CHECKING:
     import datasets
 
 log = logging.getLogger("thinker")
-_FORMAT = 1
+_FORMAT = 2
 _LISTED = 10
 
 
@@ -97,8 +99,14 @@ def encode_dataset(
             and `on_overlong` is `error`; no row is left.
     """
     key = digest(
-        {"format": _FORMAT, "thinker": __version__, "sha256": expected_sha256, "task": task.name}
-        | {"settings": asdict(settings)}
+        {
+            "format": _FORMAT,
+            "dataset": expected_sha256,
+            "task": [task.name, source_sha256(task)],
+            "settings": asdict(settings),
+            "versions": library_versions(("thinker", "tokenizers", "transformers", "jinja2")),
+            "day": date.today().isoformat() if encoder.is_dated else None,
+        }
     )
     folder = cache_dir / "encoded" / key[:32]
     if folder.is_dir():
@@ -178,7 +186,8 @@ def _write(folder: Path, source: Path, encoded: Iterator[_Encoded]) -> None:
             if kept:
                 writer.finalize()
         _refuse(source, rows["overlong"], kept, len(rows["dropped"]))
-        notes = {outcome: [item.row for item in rows[outcome]] for outcome in ("dropped", "truncated")}
+        notes: dict[str, Any] = {name: [item.row for item in rows[name]] for name in ("dropped", "truncated")}
+        notes["sha256"] = sha256_file(Path(arrow))
         (temporary / "notes.json").write_text(json.dumps(notes), encoding="utf-8")
 
 
@@ -211,9 +220,10 @@ def _open(folder: Path, source: Path) -> EncodedRows:
     from datasets import Dataset
 
     notes = json.loads((folder / "notes.json").read_text(encoding="utf-8"))
-    rows = EncodedRows(
-        Dataset.from_file(str(folder / "rows.arrow")), tuple(notes["dropped"]), tuple(notes["truncated"])
-    )
+    arrow = folder / "rows.arrow"
+    if sha256_file(arrow) != notes["sha256"]:
+        raise ValueError("its bytes are not those that were written")
+    rows = EncodedRows(Dataset.from_file(str(arrow)), tuple(notes["dropped"]), tuple(notes["truncated"]))
     for what, numbers in (("dropped as too long", rows.dropped), ("prompt cut from the left", rows.truncated)):
         if numbers:
             log.warning("%s: %d row(s) %s: %s", source, len(numbers), what, _shown(numbers))

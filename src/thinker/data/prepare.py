@@ -93,12 +93,17 @@ def prepare_data(
     return PreparedData(rows, train, kept_out, plan)
 
 
-def held_out_values(experiment: Experiment, recipe: Recipe | None) -> list[dict[str, Any]]:
-    """The dataset's rows that `validation_split` keeps from training, as they stand in the file."""
+def held_out_values(experiment: Experiment, recipe: Recipe | None, expected_sha256: str | None) -> list[dict[str, Any]]:
+    """The dataset's rows that `validation_split` keeps from training, as they stand in the file.
+
+    Raises:
+        DataError: the dataset is not the one of `expected_sha256`.
+    """
     if recipe is None or recipe.data.validation_split == 0:
         return []
     limit = experiment.pipeline.data_validation.max_examples
-    values = [row.value for row in iter_rows(experiment.dataset_path, max_examples=limit)]
+    rows = iter_rows(experiment.dataset_path, max_examples=limit, expected_sha256=expected_sha256)
+    values = [row.value for row in rows]
     return [values[number] for number in _held_out(experiment, recipe, len(values))]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from thinker.errors import EvaluationError, PreconditionError
 from thinker.hashing import digest, sha256_file
-from thinker.training.hf_peft.artifacts import ADAPTER_WEIGHTS, read_manifest, read_object
+from thinker.training.hf_peft.artifacts import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_manifest, read_object
 
 log = logging.getLogger("thinker")
 
@@ -53,12 +53,13 @@ def check_base_model(folder: Path, base_model: str, identity: dict[str, Any]) ->
             f"{recorded['identity'][:12]}), not '{base_model}' ({digest(identity)[:12]}); set evaluation.base_model to "
             "the first, or train again"
         )
-    actual = sha256_file(folder / ADAPTER_WEIGHTS)
-    if actual != manifest["adapter_sha256"]:
-        raise EvaluationError(
-            f"{folder / ADAPTER_WEIGHTS} is not what training wrote (SHA-256 {actual[:12]}…, the manifest says "
-            f"{manifest['adapter_sha256'][:12]}…); train again"
-        )
+    for name, key in ((ADAPTER_WEIGHTS, "adapter_sha256"), (ADAPTER_CONFIG, "adapter_config_sha256")):
+        actual = sha256_file(folder / name)
+        if actual != manifest[key]:
+            raise EvaluationError(
+                f"{folder / name} is not what training wrote (SHA-256 {actual[:12]}…, the manifest says "
+                f"{manifest[key][:12]}…); train again"
+            )
 
 
 def attach(model: Any, folder: Path) -> Any:
@@ -105,6 +106,6 @@ def require_effect(model: Any, prompt_ids: tuple[int, ...]) -> float:
         with model.disable_adapter():
             base = model(input_ids=ids).logits[:, -1].float()
     change = float((adapted - base).abs().max())
-    if change == 0:
+    if not change > 0:
         raise EvaluationError("the adapter changes nothing: the logits with and without it are equal; was it trained?")
     return change

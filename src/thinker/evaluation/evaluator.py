@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from thinker import plugins
+from thinker.config.experiment import Experiment
 from thinker.data.encode import Encoder
 from thinker.errors import ConfigError, DataError, EvaluationError, ThinkerError
 from thinker.evaluation.base import Generation, GenerationRequest, GeneratorContext, Sampling, create_generator
@@ -90,7 +92,7 @@ class Evaluator:
         if not records:
             raise DataError("there is no record to evaluate")
         requests = self._requests(records)
-        backend = evaluation.backend or self._training_backend()
+        backend = generator_name(context.generator.experiment)
         generator = create_generator(backend, context.generator)
         generations = generator.generate(requests)
         scores = self._score(records, generations)
@@ -118,10 +120,6 @@ class Evaluator:
             settings={**generator.settings, "backend": backend, **asdict(context.generator.sampling)},
         )
 
-    def _training_backend(self) -> str:
-        training = self._context.generator.experiment.pipeline.training
-        return training.backend if training else "hf_peft"
-
     def _requests(self, records: Sequence[EvalRecord]) -> list[GenerationRequest]:
         encoder = Encoder(self._context.generator.tokenizer, self._prompt_format())
         requests = []
@@ -131,6 +129,12 @@ class Evaluator:
             except ValueError as error:
                 raise DataError(f"record {record.record_id}: {error}") from error
             requests.append(GenerationRequest(record.record_id, tuple(prompt_ids)))
+        recipe = self._context.generator.experiment.recipe
+        if recipe and recipe.training.on_overlong == "truncate_prompt":
+            limit = recipe.training.max_seq_length
+            if whole := sum(len(request.prompt_ids) > limit for request in requests):
+                log.warning("%d prompts are longer than training.max_seq_length %d: training cuts them, evaluation "
+                            "sends them whole", whole, limit)  # fmt: skip
         return requests
 
     def _prompt_format(self) -> str:
@@ -153,9 +157,29 @@ class Evaluator:
         )
 
 
-def sampling_of(experiment: Any) -> Sampling:
+def generator_name(experiment: Experiment) -> str:
+    """What generates: `evaluation.backend`, else the generator of the name of the backend that trains.
+
+    Raises:
+        ConfigError: no generator has that backend's name.
+    """
+    evaluation, training = experiment.pipeline.evaluation, experiment.pipeline.training
+    if evaluation is not None and evaluation.backend is not None:
+        return evaluation.backend
+    name = training.backend if training else "hf_peft"
+    if name not in plugins.names("generators"):
+        raise ConfigError(
+            f"evaluation.backend: the backend '{name}' trains but does not generate; name one that does "
+            f"({', '.join(plugins.names('generators'))})"
+        )
+    return name
+
+
+def sampling_of(experiment: Experiment) -> Sampling:
     """The sampling settings of an experiment's `evaluation` section."""
     evaluation = experiment.pipeline.evaluation
+    if evaluation is None:
+        raise ConfigError("there is no `evaluation` section")
     return Sampling(evaluation.temperature, evaluation.top_p, evaluation.max_new_tokens, evaluation.seed)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from thinker.config.fingerprint import model_identity
-from thinker.errors import ConfigError, PreconditionError
+from thinker.errors import ConfigError, EvaluationError, PreconditionError
 from thinker.evaluation.adapter import attach, check_base_model, require_adapter, require_effect
 from thinker.evaluation.base import Generation, GenerationRequest, Generator, GeneratorContext
 from thinker.modeling.packages import HOW_TO_INSTALL
 from thinker.progress import track
+
+log = logging.getLogger("thinker")
 
 _CPU_BATCH = 8
 _GPU_BATCH = 64
@@ -34,7 +37,7 @@ class LocalGenerator:
     """Generates with Transformers, greedily or by nucleus sampling with a generator for each record."""
 
     def __init__(self, context: GeneratorContext) -> None:
-        from thinker.modeling.determinism import prepare
+        from thinker.modeling.determinism import prepare, thread_count
         from thinker.modeling.devices import describe, has_native_bf16, resolve_device, resolve_precision
         from thinker.modeling.load import ModelSource, load_base_model
 
@@ -66,9 +69,19 @@ class LocalGenerator:
             quantization=model_config.quantization if model_config else None,
             device_map=model_config.device_map if model_config else "auto",
         )  # fmt: skip
+        for announcement in precision.announcements:
+            log.warning(announcement)
         self._stop_ids = _stop_ids(model, context.tokenizer)
         self._model = attach(model, context.adapter) if context.adapter is not None else model
-        self.settings: dict[str, Any] = {"device": describe(device), "dtype": dtype}
+        if evaluation.compare_base and context.adapter is not None:
+            _require_separable(self._model)
+        self.settings: dict[str, Any] = {
+            "device": describe(device),
+            "dtype": dtype,
+            "quantization": (model_config.quantization if model_config else None) or "none",
+            "threads": thread_count(),
+            "announcements": list(precision.announcements),
+        }
 
     def generate(self, requests: Sequence[GenerationRequest], *, use_adapter: bool = True) -> list[Generation]:
         """One generation for each request, in order; longest prompts first, so that memory runs out early or never."""
@@ -140,12 +153,25 @@ class LocalGenerator:
         element_bytes = self._model.dtype.itemsize
         row_bytes = 2 * config.num_hidden_layers * heads * head_dim * element_bytes * length
         # Logits of one position in the model's precision, and in float64 with their order while sampling.
-        row_bytes += config.vocab_size * (element_bytes + 32) + 4 * length * config.intermediate_size * element_bytes
+        row_bytes += (
+            config.vocab_size * (element_bytes + 32)
+            + 4 * length * (getattr(config, "intermediate_size", None) or 4 * config.hidden_size) * element_bytes
+        )
         if self._model.device.type == "cuda":
             free_bytes, bound = torch.cuda.mem_get_info(self._model.device)[0], _GPU_BATCH
         else:
             free_bytes, bound = psutil.virtual_memory().available, _CPU_BATCH
         return max(1, min(bound, int(free_bytes * _MEMORY_SHARE / row_bytes)))
+
+
+def _require_separable(model: Any) -> None:
+    """Refuse to compare with a base model that the adapter cannot be taken off from."""
+    bias = model.peft_config["default"].bias
+    if bias != "none":
+        raise EvaluationError(
+            f"evaluation.compare_base: the adapter also trains biases (lora.bias: {bias}), which cannot be switched "
+            "off; evaluate the base model on its own, with evaluation.checkpoint_dir: null"
+        )
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -31,6 +31,8 @@ def nucleus_tokens(logits: torch.Tensor, uniforms: Sequence[float], temperature:
     Returns:
         int64[B].
     """
+    if logits.device.type == "mps":  # has no float64
+        return nucleus_tokens(logits.cpu(), uniforms, temperature, top_p).to(logits.device)
     probabilities = torch.softmax(logits.double() / temperature, dim=-1)
     ordered, ids = probabilities.sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from thinker.config.recipe_models import Recipe
 from thinker.errors import PreconditionError
+from thinker.modeling.determinism import thread_count
 
 if TYPE_CHECKING:
     import torch
@@ -120,6 +122,20 @@ def _cpu_flags() -> str:
         return ""
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def hardware(recipe: Recipe) -> dict[str, str | int]:
+    """What a recipe computes on here, as far as an adapter's bits depend on it."""
+    device = resolve_device(recipe.model.device)
+    precision = resolve_precision(
+        fp16=recipe.training.fp16,
+        bf16=recipe.training.bf16,
+        dtype=recipe.model.dtype,
+        device_type=device.type,
+        native_bf16=has_native_bf16(device),
+    )
+    kind = describe(device).partition(" ")[2] or device.type
+    return {"device": kind, "compute": precision.compute, "weights": precision.storage, "threads": thread_count()}
 
 
 def describe(device: torch.device) -> str:

@@ -52,7 +52,7 @@ class ModelSource:
     def location(self) -> str:
         """What `from_pretrained` takes."""
         path = Path(self.name)
-        return str(as_folder(path, self.cache_dir)) if path.suffix == ".gguf" else self.name
+        return str(as_folder(path, self.cache_dir)) if path.suffix.lower() == ".gguf" else self.name
 
     def keywords(self) -> dict[str, Any]:
         return {"revision": self.revision or "main", "token": self.token, "trust_remote_code": False}
@@ -103,7 +103,12 @@ def load_base_model(
         single = device_map == "auto" and torch.cuda.device_count() == 1
         keywords["device_map"] = {"": str(device)} if single else device_map
     with _quiet(), _explained(source):
-        model = AutoModelForCausalLM.from_pretrained(source.location(), **keywords)
+        model, loading = AutoModelForCausalLM.from_pretrained(source.location(), output_loading_info=True, **keywords)
+    if absent := sorted(loading["missing_keys"]):
+        raise PreconditionError(
+            f"model '{source.name}' cannot be loaded: its files lack {len(absent)} of its weights ({absent[0]}, …); "
+            "they would be random"
+        )
     if "device_map" not in keywords:
         model.to(device)
     return model.eval()
@@ -152,7 +157,7 @@ def _what_it_takes(name: str, said: str) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's own progress bars; warnings still pass."""
+    """Without the library's own progress bars and reports; what they would say of missing weights is an error here."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()

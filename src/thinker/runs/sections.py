@@ -21,14 +21,13 @@ from thinker.runs.models import (
     TrainingRecord,
     ValidationRecord,
 )
+from thinker.training.hf_peft.artifacts import ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
     from thinker.data.prepare import PreparedData
     from thinker.evaluation.evaluator import EvaluationReport
     from thinker.training.base import TrainingReport
     from thinker.validation import DatasetValidationResult, TestSuiteResult
-
-_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def inputs(paths: Mapping[str, Path]) -> list[InputFile]:
@@ -123,7 +122,7 @@ def evaluation(experiment: Experiment, report: EvaluationReport, identity: Mappi
     """Evaluation's section."""
     adapter = None
     if not experiment.evaluate_base_only and experiment.checkpoint_dir is not None:
-        weights = experiment.checkpoint_dir / _ADAPTER_WEIGHTS
+        weights = experiment.checkpoint_dir / ADAPTER_WEIGHTS
         sha256 = sha256_file(weights) if weights.is_file() else None
         adapter = AdapterRecord.model_validate({"path": experiment.checkpoint_dir, "sha256": sha256})
     found = dict(report.settings)

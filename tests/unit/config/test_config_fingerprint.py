@@ -270,10 +270,12 @@ def test_the_identity_of_a_gguf_file_is_its_content(project: Project) -> None:
 
 
 def test_the_identity_of_a_folder_is_its_files(project: Project) -> None:
-    path = project.write("base/sub/config.json", "{}")
+    path = project.write("base/config.json", "{}")
+    project.write("base/README.md", "about it")
+    project.write("base/adapters/adapter_config.json", "{}")
     copy = shutil.copytree(project.root / "base", project.root / "copy")
     identity = model_identity(str(project.root / "base"), "ignored")
-    assert identity == {"kind": "folder", "files": {"sub/config.json": sha256_file(path)}}
+    assert identity == {"kind": "folder", "files": {"config.json": sha256_file(path)}}
     assert model_identity(str(copy), None) == identity
 
 

@@ -28,7 +28,7 @@ def bos_tokenizer(tmp_path_factory: pytest.TempPathFactory):
 
 
 @settings(max_examples=50, deadline=None)
-@given(prompt=st.text(max_size=40), completion=st.text(max_size=40))
+@given(prompt=st.text(min_size=1, max_size=40), completion=st.text(max_size=40))
 def test_ids_are_prompt_then_completion_then_eos_tokenized_apart(tokenizer, prompt: str, completion: str) -> None:
     encoder = Encoder(tokenizer, "raw")
     encoded = encoder.encode(Example(prompt, completion))
@@ -52,6 +52,29 @@ def test_chat_uses_the_template_and_adds_nothing(bos_tokenizer) -> None:
     text = "<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\n"
     assert encoder.prompt_ids("one") == bos_tokenizer(text, add_special_tokens=False)["input_ids"]
     assert encoder.prompt_ids((Message("user", "one"),)) == encoder.prompt_ids("one")
+
+
+def test_a_prompt_without_a_token_is_refused(tokenizer) -> None:
+    with pytest.raises(ValueError, match="the prompt is empty"):
+        Encoder(tokenizer, "raw").encode(Example("", "one"))
+
+
+def test_what_a_chat_template_refuses_is_an_error_of_the_row(tiny_model: Path) -> None:
+    tokenizer = tokenizer_of(tiny_model)
+    tokenizer.chat_template = "{{ raise_exception('no system role') }}"
+    with pytest.raises(ValueError, match="refuses the row: no system role"):
+        Encoder(tokenizer, "chat").prompt_ids("one")
+
+
+def test_a_template_that_asks_for_the_date_gets_a_fixed_one_or_is_told_of(tiny_model: Path, caplog) -> None:
+    tokenizer = tokenizer_of(tiny_model)
+    tokenizer.chat_template = "{% if date_string is not defined %}{{ strftime_now('%d') }}{% endif %}{{ date_string }}"
+    encoder = Encoder(tokenizer, "chat")
+    assert not encoder.is_dated
+    assert encoder.prompt_ids("one") == tokenizer("01 Jan 2025", add_special_tokens=False)["input_ids"]
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}"
+    assert Encoder(tokenizer, "chat").is_dated
+    assert "adapters differ by the day" in caplog.text
 
 
 def test_raw_refuses_a_conversation(tokenizer) -> None:

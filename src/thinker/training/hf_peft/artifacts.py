@@ -16,12 +16,15 @@ from thinker.hashing import sha256_file
 
 MANIFEST = "thinker.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+# Without these no one takes the folder for an adapter: they go first and come last.
+_MARKS = (ADAPTER_CONFIG, MANIFEST)
 
 
 def save_adapter(model: Any, tokenizer: Any, folder: Path, provenance: Mapping[str, Any]) -> str:
     """Write everything beside `folder`'s files, then move it in, the manifest last. Returns the adapter's SHA-256.
 
-    The old manifest goes first, so that a crash leaves no folder that looks complete with files of two runs.
+    The old marks of an adapter go first, so that a crash leaves no folder that looks complete with files of two runs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
@@ -30,7 +33,9 @@ def save_adapter(model: Any, tokenizer: Any, folder: Path, provenance: Mapping[s
         model.save_pretrained(temporary, save_embedding_layers=False)
         tokenizer.save_pretrained(temporary)
         adapter_sha256 = sha256_file(temporary / ADAPTER_WEIGHTS)
-        manifest = {"thinker": __version__, "adapter_sha256": adapter_sha256, **provenance}
+        config_sha256 = sha256_file(temporary / ADAPTER_CONFIG)
+        hashes = {"adapter_sha256": adapter_sha256, "adapter_config_sha256": config_sha256}
+        manifest = {"thinker": __version__, **hashes, **provenance}
         (temporary / "README.md").write_text(model_card(manifest), encoding="utf-8")
         text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
         (temporary / MANIFEST).write_text(text, encoding="utf-8")
@@ -47,7 +52,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         EvaluationError: it is damaged.
     """
     path = folder / MANIFEST
-    return read_object(path, ("adapter_sha256", "base_model")) if path.is_file() else None
+    return read_object(path, ("adapter_sha256", "adapter_config_sha256", "base_model")) if path.is_file() else None
 
 
 def read_object(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
@@ -66,8 +71,10 @@ def read_object(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _move_in(temporary: Path, folder: Path) -> None:
-    (folder / MANIFEST).unlink(missing_ok=True)
-    names = sorted((path.name for path in temporary.iterdir()), key=lambda name: (name == MANIFEST, name))
+    for name in reversed(_MARKS):
+        (folder / name).unlink(missing_ok=True)
+    unmarked = sorted(path.name for path in temporary.iterdir() if path.name not in _MARKS)
+    names = [*unmarked, *_MARKS]
     for name in names:
         source = temporary / name
         if source.is_file():

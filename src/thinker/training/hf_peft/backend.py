@@ -21,6 +21,10 @@ from thinker.training.hf_peft.artifacts import save_adapter
 
 log = logging.getLogger("thinker")
 NAME = "hf_peft"
+_LESS_MEMORY = (
+    "less memory: training.per_device_batch_size 1 with more gradient_accumulation_steps, "
+    "training.gradient_checkpointing: true, model.quantization: 4bit, a smaller training.max_seq_length"
+)
 
 
 class HfPeftBackend:
@@ -52,6 +56,8 @@ class HfPeftBackend:
             # Safetensors tells it in words alone.
             full = os.strerror(errno.ENOSPC) in str(error)
             advice = f"; make room for {self._checkpoint_dir} and train again" if full else ""
+            if "out of memory" in str(error):
+                advice = f"; {_LESS_MEMORY}"
             message = f"{self._name_and_config()}: {type(error).__name__}: {error}{advice}"
             raise TrainingError(message) from error
 
@@ -68,6 +74,11 @@ class HfPeftBackend:
 
         recipe, context = self._recipe, self._context
         device = resolve_device(recipe.model.device)
+        if device.index:  # the Trainer drives the first device that it sees
+            raise PreconditionError(
+                f"model.device is '{device}': to train on that device, set CUDA_VISIBLE_DEVICES={device.index} in the "
+                "environment and model.device to 'cuda'"
+            )
         precision = resolve_precision(
             fp16=recipe.training.fp16, bf16=recipe.training.bf16, dtype=recipe.model.dtype,
             device_type=device.type, native_bf16=has_native_bf16(device),
@@ -101,6 +112,7 @@ class HfPeftBackend:
         metrics = self._metrics(step_log.losses, seconds)
         if context.held_out_rows:
             metrics["eval_loss"] = trainer.held_out_loss()
+        step_log.trainer = None  # the two hold each other, and with them the model
         require_finite(model)
         adapter_sha256 = save_adapter(model, context.tokenizer, self._checkpoint_dir, context.provenance)
         return TrainingReport(
@@ -147,11 +159,14 @@ class HfPeftBackend:
                 target_modules=targets, task_type="CAUSAL_LM", revision=recipe.model.revision,
             ),
         )  # fmt: skip
+        for parameter in adapted.parameters():  # biases too: an optimizer in half precision would round steps away
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
         adapted.peft_config["default"].base_model_name_or_path = self._base_model
         return adapted
 
     def _metrics(self, losses: list[float], seconds: float) -> dict[str, float]:
-        """Loss over the steps, by quarters too, and speed in tokens that carry loss."""
+        """Loss over the steps, by quarters too, and speed in tokens through the model."""
         quarter = max(1, len(losses) // 4)
         rows = [self._context.train_rows[row] for step in self._context.plan for row in step.rows]
         tokens = sum(self._context.rows.lengths[row] for row in rows)

@@ -179,8 +179,13 @@ def require_finite(model: torch.nn.Module) -> None:
 
 
 def keeps_logits(model: Any) -> bool:
-    """Whether the base model's forward can be asked for the logits of some positions alone."""
+    """Whether the base model's forward can be asked for the logits of some positions alone.
+
+    A model spread over several devices cannot: the positions would lie on the first, the hidden states on the last.
+    """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if len(set((getattr(base, "hf_device_map", None) or {}).values())) > 1:
+        return False
     return "logits_to_keep" in inspect.signature(base.forward).parameters
 
 
@@ -234,7 +239,10 @@ class StepLog(TrainerCallback):
             return
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                finite = {
+                    key: None if value is None or not math.isfinite(value) else value for key, value in line.items()
+                }
+                file.write(json.dumps(finite) + "\n")
         except OSError as error:  # a full disk: training is worth more than its log
             self._incomplete = True
             log.warning("the step log %s ends here: %s", self.path, error.strerror or error)
