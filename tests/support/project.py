@@ -91,7 +91,8 @@ class Project:
         """`python -m thinker ARGS` in the project's folder."""
         return subprocess.run(
             [sys.executable, "-m", "thinker", *args],
-            cwd=cwd or self.root, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300, check=False,
+            cwd=cwd or self.root, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300,
+            check=False,
         )  # fmt: skip
 
     def run_here(self, *args: str) -> int:
