@@ -1,4 +1,4 @@
-"""The failure modes of the specification (section 7), and what every failure has in common, on the real command line."""
+"""The failure modes of the specification (section 7), and what all failures have in common, on the command line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def interrupted(project: Project, number: int, *args: str, after: str) -> subprocess.CompletedProcess[str]:
-    """`thinker ARGS`, sent a signal as soon as a line with `after` is on standard error, or a file of that name there."""
+    """`thinker ARGS`, sent a signal once a line with `after` is on standard error, or a file of that name is there."""
     process = subprocess.Popen(
         [sys.executable, "-m", "thinker", *args], cwd=project.root,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
