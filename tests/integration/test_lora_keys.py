@@ -108,8 +108,13 @@ def test_fp16_on_cpu_is_resolved_announced_and_recorded(project: Project) -> Non
     assert record["training"]["settings"]["resolutions"]
 
 
-def test_bf16_on_cpu_computes_in_bfloat16(project: Project) -> None:
-    assert train(project, "training.bf16=true")["training"]["settings"]["precision"] == "bfloat16"
+def test_bf16_on_cpu_computes_in_bfloat16_where_the_cpu_does(project: Project) -> None:
+    import torch
+
+    from thinker.modeling.devices import has_native_bf16
+
+    expected = "bfloat16" if has_native_bf16(torch.device("cpu")) else "float32"
+    assert train(project, "training.bf16=true")["training"]["settings"]["precision"] == expected
 
 
 @pytest.mark.parametrize("quantization", ["4bit", "8bit"])

@@ -113,8 +113,8 @@ def _shown_value(dotted: str, text: str) -> str:
     """`text`, or a mask if it may hold a secret: it is shown before it is understood."""
     if _VARIABLE.fullmatch(text.strip()):
         return text
-    key = dotted.strip().rpartition(".")[2]
-    misspelt = difflib.get_close_matches(key.lower(), ["hf_token"], cutoff=0.8)
-    if misspelt or looks_secret(key) or any(looks_secret(word) for word in _WORD.findall(text)):
+    keys = dotted.strip().split(".")
+    misspelt = difflib.get_close_matches("hf_token", map(str.lower, keys), cutoff=0.8)
+    if misspelt or any(map(looks_secret, keys)) or any(looks_secret(word) for word in _WORD.findall(text)):
         return MASK
     return mask(text)

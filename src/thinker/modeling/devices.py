@@ -8,7 +8,7 @@ The rules, in order:
 | `fp16: true` | CPU with bfloat16 instructions | bfloat16, announced |
 | `fp16: true` | other CPU, MPS | float32, announced |
 | `bf16: true` | CUDA without bfloat16 | float16, announced |
-| `bf16: true` | MPS | float32, announced |
+| `bf16: true` | CPU without bfloat16 instructions, MPS | float32, announced |
 | `bf16: true` | elsewhere | bfloat16 |
 | neither | CUDA with bfloat16 | bfloat16 |
 | neither, or `bf16: false` | elsewhere | float32 |
@@ -92,12 +92,10 @@ def resolve_precision(*, fp16: bool, bf16: bool | None, dtype: str, device_type:
             announcements.append(f"training.fp16: float16 training needs CUDA; computing in {compute} on {device_type}")
     elif bf16:
         compute = "bfloat16"
-        if device_type == "cuda" and not native_bf16:
-            compute = "float16"
-        elif device_type == "mps":
-            compute = "float32"
+        if device_type == "mps" or not native_bf16:  # a CPU would emulate it, many times slower than float32
+            compute = "float16" if device_type == "cuda" else "float32"
         if compute != "bfloat16":
-            announcements.append(f"training.bf16: this {device_type} device has no bfloat16; computing in {compute}")
+            announcements.append(f"training.bf16: this {device_type} device has no bfloat16 of its own; computing in {compute}")
     else:
         compute = "bfloat16" if bf16 is None and device_type == "cuda" and native_bf16 else "float32"
     storage: Any = compute if dtype == "auto" else dtype
