@@ -95,7 +95,7 @@ def resolve_precision(*, fp16: bool, bf16: bool | None, dtype: str, device_type:
         if device_type == "mps" or not native_bf16:  # a CPU would emulate it, many times slower than float32
             compute = "float16" if device_type == "cuda" else "float32"
         if compute != "bfloat16":
-            announcements.append(f"training.bf16: this {device_type} has no bfloat16 of its own; computing in {compute}")
+            announcements.append(f"training.bf16: this {device_type} lacks bfloat16 of its own; using {compute}")
     else:
         compute = "bfloat16" if bf16 is None and device_type == "cuda" and native_bf16 else "float32"
     storage: Any = compute if dtype == "auto" else dtype
