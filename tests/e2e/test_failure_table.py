@@ -43,10 +43,12 @@ def signalled(
     project: Project, number: int, *args: str, after: str, ignored: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """`thinker ARGS`, sent a signal once `after` begins a step's line on standard error, or is the name of a file."""
+    # A test run in the background has signals ignored, and hands that on, unless told otherwise.
+    handling = signal.SIG_IGN if ignored else signal.SIG_DFL
     process = subprocess.Popen(
         [sys.executable, "-m", "thinker", *args], cwd=project.root,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=(lambda: signal.signal(number, signal.SIG_IGN)) if ignored else None,
+        preexec_fn=lambda: signal.signal(number, handling),
     )  # fmt: skip
     assert process.stderr is not None
     said = ""
