@@ -64,6 +64,11 @@ def spoil_environment() -> None:
     time.tzset()
 
 
+def spoil_new_precision() -> None:
+    torch.backends.fp32_precision = "tf32"
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+
 def other_locale() -> str:
     available = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=False).stdout.split()
     return next(name for name in ["POSIX", *available] if name != locale.setlocale(locale.LC_CTYPE))
@@ -90,8 +95,8 @@ SPOILERS: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
     "random": (lambda: random.seed(1), random.getstate),
     "temporary folder": (lambda: setattr(tempfile, "tempdir", "/nowhere"), lambda: tempfile.tempdir),
     "umask": (lambda: os.umask(0o123), umask),
-    "SIGINT": (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN), lambda: signal.getsignal(signal.SIGINT)),
-    "SIGTERM": (lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN), lambda: signal.getsignal(signal.SIGTERM)),
+    "SIGINT": (lambda: signal.signal(signal.SIGINT, lambda *_: None), lambda: signal.getsignal(signal.SIGINT)),
+    "SIGTERM": (lambda: signal.signal(signal.SIGTERM, lambda *_: None), lambda: signal.getsignal(signal.SIGTERM)),
     "warning filters": (lambda: warnings.simplefilter("error"), lambda: list(warnings.filters)),
     "logging": (spoil_logging, logger_state),
     "thinker's functions": (
@@ -104,11 +109,14 @@ SPOILERS: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
     "torch's dtype": (lambda: torch.set_default_dtype(torch.float64), torch.get_default_dtype),
     "torch's device": (lambda: torch.set_default_device("meta"), torch.get_default_device),
     "torch's threads": (lambda: torch.set_num_threads(torch.get_num_threads() + 1), torch.get_num_threads),
-    "torch's determinism": (lambda: torch.use_deterministic_algorithms(True), torch.get_deterministic_debug_mode),
+    "torch's determinism": (
+        lambda: torch.use_deterministic_algorithms(not torch.are_deterministic_algorithms_enabled()),
+        torch.get_deterministic_debug_mode,
+    ),
     "torch's grad mode": (lambda: torch.set_grad_enabled(False), torch.is_grad_enabled),
     "torch's precision": (lambda: torch.set_float32_matmul_precision("medium"), torch.get_float32_matmul_precision),
     "torch's new precision": (
-        lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+        spoil_new_precision,
         lambda: torch.backends.cuda.matmul.fp32_precision,
     ),
     "cuDNN's benchmark": (

@@ -224,8 +224,14 @@ class TestStopping:
     def test_hooks_that_break_pytest_are_a_failure(self, suite: Suite, hook: str, statement: str) -> None:
         suite.write(f"def {hook}: {statement}", "conftest.py").write(PASSING).fail()
 
+    # A test run in the background has SIGINT ignored, so the handler is set anew.
     @pytest.mark.parametrize(
-        "statement", ["raise KeyboardInterrupt", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"]
+        "statement",
+        [
+            "raise KeyboardInterrupt",
+            "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "os.kill(os.getpid(), signal.SIGINT)",
+        ],
     )
     def test_an_interruption_comes_out_as_one(self, suite: Suite, statement: str) -> None:
         suite.write(PASSING + f"def test_b():\n    {statement}\n")
