@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from support.project import Project, jsonl
+from support.reference_loss import reference_nll_sum
 
 CLAIM_ROWS = [
     {"prompt": f"State the hypothesis {n}.\n" + "one two three " * (3 * n),
@@ -26,19 +27,8 @@ def claims(project: Project) -> Project:
 
 
 def reference_loss(model, rows) -> float:
-    """Σ weight · nll / Σ weight over `rows`, from the model's logits, in float64 NumPy."""
-    import torch
-
-    total = weight_sum = 0.0
-    for row in rows:
-        with torch.no_grad():
-            logits = model(input_ids=torch.tensor([row.ids])).logits[0].numpy().astype(np.float64)
-        shifted = logits - logits.max(axis=-1, keepdims=True)
-        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-        weights = [0.0] * row.prompt_length + row.weights
-        total += sum(-log_probabilities[t - 1, row.ids[t]] * weights[t] for t in range(1, len(row.ids)))
-        weight_sum += sum(weights)
-    return total / weight_sum
+    """Σ weight · nll / Σ weight over `rows`."""
+    return reference_nll_sum(model, rows) / sum(sum(row.weights) for row in rows)
 
 
 def test_the_first_steps_loss_equals_the_formula_in_numpy(claims: Project, tiny_model) -> None:

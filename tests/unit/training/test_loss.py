@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.reference_loss import reference_nll_sum
 
 from thinker.data.encode import EncodedExample
 from thinker.training.hf_peft.loss import Collator, weighted_nll_sum
@@ -25,19 +25,6 @@ def model(tiny_model: Path):
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
-
-
-def reference_nll_sum(model, rows: list[EncodedExample]) -> float:
-    """Σ weight · nll, row by row, from the model's logits, in float64 NumPy."""
-    total = 0.0
-    for row in rows:
-        with torch.no_grad():
-            logits = model(input_ids=torch.tensor([row.ids])).logits[0].numpy().astype(np.float64)
-        shifted = logits - logits.max(axis=-1, keepdims=True)
-        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-        weights = [0.0] * row.prompt_length + row.weights
-        total += sum(-log_probabilities[t - 1, row.ids[t]] * weights[t] for t in range(1, len(row.ids)))
-    return total
 
 
 @settings(max_examples=30, deadline=None)
