@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -14,6 +15,7 @@ from typing import Any, Literal, TextIO
 from thinker import plugins
 from thinker.config import Experiment
 from thinker.config.fingerprint import config_fingerprint, gate_digest, model_identity, training_fingerprint
+from thinker.config.pipeline_models import SchemaField
 from thinker.config.recipe_models import Recipe
 from thinker.data.prepare import PreparedData, held_out_values, prepare_data
 from thinker.errors import ConfigError, DataError, EvaluationError, PreconditionError, TestSuiteError
@@ -26,7 +28,7 @@ from thinker.evaluation.evaluator import (
     generator_name,
     sampling_of,
 )
-from thinker.hashing import digest, sha256_file
+from thinker.hashing import digest
 from thinker.modeling.packages import HOW_TO_INSTALL, require_packages
 from thinker.runs import RunRecorder, environment, library_versions, sections
 from thinker.runs.plots import confusion_plot, loss_plot
@@ -35,6 +37,10 @@ from thinker.tasks.base import Task, evaluation_inputs
 from thinker.training.base import TrainingContext, TrainingReport, create_training_backend
 from thinker.training.hf_peft.artifacts import read_manifest
 from thinker.validation import DatasetValidationResult, DatasetValidator, TestSuiteResult, TestSuiteRunner
+from thinker.validation.checks import checks_for
+from thinker.validation.codes import levels
+from thinker.validation.preflight import run_preflight
+from thinker.validation.report import Report
 
 log = logging.getLogger("thinker")
 
@@ -81,10 +87,10 @@ class ThinkerPipeline:
             DataError: the dataset has errors.
         """
         validator = self._validator()
-        before = sha256_file(self.experiment.dataset_path)
+        before = self.experiment.dataset.sha256()
         suite = self._run_suite()
         with self.recorder.stage("dataset"):
-            result = validator.validate()
+            result = self._preflight(validator.validate())
         self.recorder.update(validation=sections.validation(suite=suite, dataset=result))
         for line in result.error_lines() if result.error_count > 1 else ():  # one alone is the exception's message
             log.error(line)
@@ -240,16 +246,36 @@ class ThinkerPipeline:
         config = self.experiment.pipeline.data_validation
         return DatasetValidator(
             self.experiment.dataset_path,
-            config.schema if config.schema is not None else self.task.default_schema,
+            self._schema(),
             max_examples=config.max_examples,
             checks=config.checks,
-            example=self.task.example,
         )
+
+    def _schema(self) -> tuple[SchemaField, ...]:
+        schema = self.experiment.pipeline.data_validation.schema
+        return schema if schema is not None else self.task.default_schema
+
+    def _preflight(self, schema_pass: DatasetValidationResult) -> DatasetValidationResult:
+        """The checks beyond the schema, added to what the schema's found."""
+        experiment = self.experiment
+        config = experiment.pipeline.data_validation
+        report = Report(experiment.dataset_path, levels(config.checks))
+        started = time.perf_counter()
+        found = run_preflight(
+            experiment.dataset,
+            self._schema(),
+            self.task,
+            checks_for(experiment, self.task),
+            report,
+            max_examples=config.max_examples,
+            expected_sha256=schema_pass.sha256,
+        )
+        return schema_pass.with_pass(report, found.statistics, time.perf_counter() - started)
 
     def _skip_validation(self) -> None:
         log.warning("the gate was skipped (--skip-validation): nothing says that these data are fit to train on")
         self.recorder.update(validation=sections.validation(skipped=True))
-        self._dataset_sha256 = sha256_file(self.experiment.dataset_path)
+        self._dataset_sha256 = self.experiment.dataset.sha256()
 
     def _record_inputs(self) -> None:
         experiment, recipe = self.experiment, self.experiment.recipe

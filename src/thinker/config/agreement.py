@@ -19,6 +19,7 @@ from thinker.config.problems import KeyPath, Problem, show_key_path
 from thinker.config.recipe_models import Recipe
 from thinker.config.rules import Command
 from thinker.config.source import ConfigSource
+from thinker.data.dataset_files import DatasetFiles
 from thinker.hashing import sha256_file
 
 _GATE_DATASET: Final[KeyPath] = ("data_validation", "path")
@@ -115,6 +116,7 @@ def experiment(files: Files, overrides: tuple[str, ...], checkpoint: Path | None
         ),
         recipe=recipe,
         dataset_path=dataset,
+        dataset=DatasetFiles((dataset,)),
         base_model=base_model,
         checkpoint_dir=checkpoint_dir,
         evaluate_base_only=base_only,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from thinker.config.pipeline_models import PipelineConfig
 from thinker.config.recipe_models import Recipe
+from thinker.data.dataset_files import DatasetFiles
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Experiment:
         config_path: the pipeline file, absolute.
         pipeline: its contents, every path absolute.
         recipe: the LoRA file's contents, every path absolute; None where the pipeline file has no `training`.
-        dataset_path: the JSONL file that the gate checks and training reads.
+        dataset_path: the dataset as configured.
+        dataset: its files, which the gate checks and training reads.
         base_model: hub id, or absolute path of a folder or `.gguf` file; None without `training` and `evaluation`.
         checkpoint_dir: where training writes the adapter and evaluation finds it; None without either.
         evaluate_base_only: `evaluation.checkpoint_dir` is an explicit null, or nothing names an adapter.
@@ -28,6 +30,7 @@ class Experiment:
     pipeline: PipelineConfig
     recipe: Recipe | None
     dataset_path: Path
+    dataset: DatasetFiles
     base_model: str | None
     checkpoint_dir: Path | None
     evaluate_base_only: bool = False

@@ -11,8 +11,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinker.data.dataset_files import DatasetFiles
 from thinker.data.encode import EncodedExample, Encoder
-from thinker.data.jsonl import DataRow, HashingLines, iter_rows, require_unchanged
+from thinker.data.jsonl import DataRow
 from thinker.errors import DataError
 from thinker.files import folder_in_one_step
 from thinker.hashing import digest, sha256_file
@@ -84,7 +85,7 @@ class EncodedRows:
 
 
 def encode_dataset(
-    path: Path,
+    files: DatasetFiles,
     task: Task,
     encoder: Encoder,
     settings: EncodingSettings,
@@ -92,7 +93,7 @@ def encode_dataset(
     expected_sha256: str,
     cache_dir: Path,
 ) -> EncodedRows:
-    """Encode the rows of `path`, or find them encoded under `cache_dir`; either way all of its bytes are hashed now.
+    """Encode the rows of `files`, or find them encoded under `cache_dir`; either way all of its bytes are hashed now.
 
     Raises:
         DataError: the bytes are not those of `expected_sha256`; a row cannot be read as an example; rows are too long
@@ -110,19 +111,18 @@ def encode_dataset(
     )
     folder = cache_dir / "encoded" / key[:32]
     if folder.is_dir():
-        with HashingLines(path) as lines:
-            require_unchanged(lines, expected_sha256)
+        files.require_unchanged(files.sha256(), expected_sha256)
         try:
-            found = _open(folder, path)
+            found = _open(folder, files)
         except (OSError, ValueError, LookupError) as error:
             log.warning("the cached rows in %s are damaged (%s); encoding them again", folder, error)
             shutil.rmtree(folder)
         else:
             log.info("encoded rows: found in the cache (%s)", folder.name)
             return found
-    rows = iter_rows(path, max_examples=settings.max_examples, expected_sha256=expected_sha256)
-    _write(folder, path, _encode(rows, path, task, encoder, settings))
-    return _open(folder, path)
+    rows = files.rows(max_examples=settings.max_examples, expected_sha256=expected_sha256)
+    _write(folder, files, _encode(rows, task, encoder, settings))
+    return _open(folder, files)
 
 
 @dataclass(frozen=True)
@@ -134,15 +134,13 @@ class _Encoded:
     outcome: str
 
 
-def _encode(
-    rows: Iterator[DataRow], path: Path, task: Task, encoder: Encoder, settings: EncodingSettings
-) -> Iterator[_Encoded]:
+def _encode(rows: Iterator[DataRow], task: Task, encoder: Encoder, settings: EncodingSettings) -> Iterator[_Encoded]:
     for number, row in enumerate(rows):
         try:
             example = task.example(row.value)
             encoded = encoder.encode(example, task.weight_spans(example.completion, settings.weights))
         except ValueError as error:
-            raise DataError(f"{path}:{row.line}: {error}") from error
+            raise DataError(f"{row.file}:{row.line}: {error}") from error
         length = len(encoded.ids)
         if length <= settings.max_seq_length:
             yield _Encoded(number, row.line, encoded, length, "kept")
@@ -162,7 +160,7 @@ def truncate_prompt(encoded: EncodedExample, max_seq_length: int, leading: int) 
     return EncodedExample([*encoded.ids[:leading], *encoded.ids[leading + excess :]], encoded.weights)
 
 
-def _write(folder: Path, source: Path, encoded: Iterator[_Encoded]) -> None:
+def _write(folder: Path, source: DatasetFiles, encoded: Iterator[_Encoded]) -> None:
     """Write the Arrow file, and beside it the numbers of the rows that were dropped or cut."""
     from datasets import Features, List, Value
     from datasets.arrow_writer import ArrowWriter
@@ -203,7 +201,7 @@ def _as_record(item: _Encoded) -> dict[str, object]:
     }
 
 
-def _refuse(source: Path, overlong: list[_Encoded], kept: int, dropped: int) -> None:
+def _refuse(source: DatasetFiles, overlong: list[_Encoded], kept: int, dropped: int) -> None:
     if overlong:
         shown = ", ".join(f"line {item.line} ({item.whole_length} tokens)" for item in overlong[:_LISTED])
         more = f" and {len(overlong) - _LISTED} more" if len(overlong) > _LISTED else ""
@@ -216,7 +214,7 @@ def _refuse(source: Path, overlong: list[_Encoded], kept: int, dropped: int) -> 
         raise DataError(f"{source}: no row is left to train on ({dropped} dropped as too long)")
 
 
-def _open(folder: Path, source: Path) -> EncodedRows:
+def _open(folder: Path, source: DatasetFiles) -> EncodedRows:
     from datasets import Dataset
 
     notes = json.loads((folder / "notes.json").read_text(encoding="utf-8"))

@@ -86,10 +86,11 @@ class ParsedRow:
 
 @dataclass(frozen=True)
 class DataRow:
-    """A row and the line it stands on, from 1."""
+    """A row, and the file and line it stands on, from 1."""
 
     line: int
     value: dict[str, Any]
+    file: Path
 
 
 class HashingLines:
@@ -209,9 +210,9 @@ def iter_rows(path: Path, *, max_examples: int | None = None, expected_sha256: s
             parsed = parse_row(raw)
             if parsed.value is None:
                 require_unchanged(lines, expected_sha256)
-                raise DataError(_first_error(path, raw.number, parsed))
+                raise DataError(first_error(path, raw.number, parsed))
             rows += 1
-            yield DataRow(raw.number, parsed.value)
+            yield DataRow(raw.number, parsed.value, path)
         require_unchanged(lines, expected_sha256)
 
 
@@ -389,7 +390,8 @@ def _article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aio' else 'a'} {noun}"
 
 
-def _first_error(path: Path, line: int, parsed: ParsedRow) -> str:
+def first_error(path: Path, line: int, parsed: ParsedRow) -> str:
+    """The message for a line that is no row."""
     problem = next(problem for problem in parsed.problems if problem.code is not RowCode.DUPLICATE_KEY)
     place = f"{problem.field}: " if problem.field else ""
     return f"{path}:{line}: {place}{problem.message} ({problem.code}); mend the line"

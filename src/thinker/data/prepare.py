@@ -11,7 +11,6 @@ from thinker.config.experiment import Experiment
 from thinker.config.recipe_models import Recipe
 from thinker.data.encode import Encoder
 from thinker.data.encoded_rows import EncodedRows, EncodingSettings, encode_dataset
-from thinker.data.jsonl import iter_rows
 from thinker.data.plan import Plan, split_rows
 from thinker.errors import DataError
 from thinker.tasks.base import LossWeights, Task
@@ -68,7 +67,7 @@ def prepare_data(
         max_examples=experiment.pipeline.data_validation.max_examples,
     )
     rows = encode_dataset(
-        experiment.dataset_path,
+        experiment.dataset,
         task,
         Encoder(tokenizer, recipe.model.prompt_format),
         settings,
@@ -102,7 +101,7 @@ def held_out_values(experiment: Experiment, recipe: Recipe | None, expected_sha2
     if recipe is None or recipe.data.validation_split == 0:
         return []
     limit = experiment.pipeline.data_validation.max_examples
-    rows = iter_rows(experiment.dataset_path, max_examples=limit, expected_sha256=expected_sha256)
+    rows = experiment.dataset.rows(max_examples=limit, expected_sha256=expected_sha256)
     values = [row.value for row in rows]
     return [values[number] for number in _held_out(experiment, recipe, len(values))]
 

@@ -56,12 +56,49 @@ _TABLE: Final = (
     Code("THK-DATA-017", "max_length", "error", "The string, array or object is longer than allowed."),
     Code("THK-DATA-018", "enum", "error", "The value is none of those allowed."),
     Code("THK-DATA-019", "unique", "error", "The value appears more than once in a field whose values must be unique."),
+    Code("THK-DATA-020", "validator", "error", "A validator named by the schema refuses the value."),
+    Code("THK-DATA-021", "json-schema", "error", "The row breaks a rule of the JSON Schema."),
     # 040-049: the file as a whole
     Code("THK-DATA-040", "no-rows", "error", "The file holds no rows.", fixed=True),
     Code("THK-DATA-041", "blank-line", "warn", "A blank line is skipped."),
     Code("THK-DATA-042", "byte-order-mark", "warn", "The file starts with a byte order mark, which is skipped."),
     # 050-059: what the task makes of a row
     Code("THK-DATA-050", "example", "error", "The task cannot read the row as an example.", fixed=True),
+    # 060-069: the row as tokens
+    Code("THK-DATA-060", "overlong", "error", "The row has more tokens than training.max_seq_length."),
+    Code("THK-DATA-061", "nothing-to-learn", "error", "No token of the row carries loss."),
+    Code("THK-DATA-062", "end-not-learned", "warn", "The end of the answer is not what generation stops at."),
+    Code("THK-DATA-063", "special-token", "warn", "The text of a row holds one of the tokenizer's special tokens."),
+    Code("THK-DATA-064", "double-bos", "error", "The row begins with the beginning-of-sequence token twice."),
+    Code("THK-DATA-065", "boundary", "off", "Prompt and completion would be cut into other tokens if joined first."),
+    Code("THK-DATA-066", "no-chat-template", "error", "The prompt format is chat, and the tokenizer has no template."),
+    Code("THK-DATA-067", "no-steps", "error", "Training would take no optimizer step."),
+    Code("THK-DATA-068", "warmup", "warn", "The warm-up is as long as the training, or longer."),
+    Code("THK-DATA-069", "no-tokenizer", "warn", "The tokenizer was not found; no check that counts tokens was made."),
+    # 070-079: SciFact's CLAIM and RELATION lines
+    Code("THK-DATA-070", "claim-forgiven", "error", "The completion departs from the grammar where a reader can tell."),
+    Code("THK-DATA-071", "claim-unparsed", "error", "A line of the completion says nothing in the grammar."),
+    Code("THK-DATA-072", "c1-missing", "error", "The completion does not state the hypothesis as CLAIM[c1]."),
+    Code("THK-DATA-073", "c1-differs", "error", "CLAIM[c1] is not the hypothesis of the prompt, word for word."),
+    Code("THK-DATA-074", "evidence-not-verbatim", "error", "An evidence line is no sentence of the prompt's document."),
+    Code("THK-DATA-075", "citation-unknown", "error", "An evidence line cites no document, or none of the prompt's."),
+    Code("THK-DATA-076", "relation-unknown", "error", "A relation names a claim that the completion does not state."),
+    Code("THK-DATA-077", "relation-contradiction", "error", "A claim both supports and refutes another."),
+    Code("THK-DATA-078", "relation-cycle", "error", "Relations lead from a claim back to itself."),
+    Code("THK-DATA-079", "prompt-form", "error", "The prompt has another form than the one evaluation builds."),
+    # 080-089: rows beside each other
+    Code("THK-DATA-080", "duplicate", "warn", "The example is the same as that of an earlier row."),
+    Code("THK-DATA-081", "duplicate-normalised", "warn", "But for case and spacing, an earlier row's example."),
+    Code("THK-DATA-082", "conflict", "warn", "The prompt is that of an earlier row, the completion another."),
+    Code("THK-DATA-083", "imbalance", "warn", "One label makes up almost all of the rows."),
+    # 090-099: rows beside the records that are evaluated
+    Code("THK-DATA-090", "leak", "error", "The row's example is also a record to evaluate."),
+    Code("THK-DATA-091", "leak-normalised", "warn", "Case, punctuation and spacing apart, a record to evaluate."),
+    Code("THK-DATA-092", "leak-near", "warn", "The row is nearly a record to evaluate."),
+    Code("THK-DATA-093", "shared-document", "warn", "A document of the row's prompt is also one of the evaluation's."),
+    # 100-109: checks that a project brings along
+    Code("THK-DATA-100", "custom-row", "error", "A check of the project's refuses the row."),
+    Code("THK-DATA-101", "custom-set", "error", "A check of the project's refuses the dataset as a whole."),
 )
 
 CODES: Final[Mapping[str, Code]] = {entry.code: entry for entry in _TABLE}

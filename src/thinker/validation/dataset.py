@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,13 +16,12 @@ from thinker.data.jsonl import HashingLines, RawLine, parse_row
 from thinker.errors import DataError
 from thinker.validation import codes
 from thinker.validation.problems import (
-    Problem,
+    MergedProblems,
     ProblemLog,
-    clean_field,
-    clean_message,
     excerpt_of_text,
     excerpt_of_value,
 )
+from thinker.validation.report import Report
 from thinker.validation.rules import RowChecker
 
 _PROGRESS_BYTES: Final = 1 << 20
@@ -40,6 +39,7 @@ class DatasetValidationResult:
         warnings: likewise.
         counts_by_code: errors and warnings of each code that occurred.
         memory_bytes_per_row: what `unique` fields kept in memory for each row.
+        statistics: figures of the checks beyond the schema.
     """
 
     path: Path
@@ -48,11 +48,12 @@ class DatasetValidationResult:
     rows: int
     blank_lines: int
     complete: bool
-    errors: ProblemLog
-    warnings: ProblemLog
+    errors: ProblemLog | MergedProblems
+    warnings: ProblemLog | MergedProblems
     counts_by_code: Mapping[str, int]
     memory_bytes_per_row: int
     duration_s: float
+    statistics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def error_count(self) -> int:
@@ -68,6 +69,20 @@ class DatasetValidationResult:
     def ok(self) -> bool:
         """Whether the dataset passed: warnings do no harm."""
         return self.error_count == 0
+
+    def with_pass(self, report: Report, statistics: Mapping[str, Any], duration_s: float) -> DatasetValidationResult:
+        """The result together with what a further pass over the same files found."""
+        assert isinstance(self.errors, ProblemLog), "there are two passes"
+        assert isinstance(self.warnings, ProblemLog), "there are two passes"
+        files = [str(self.path)]
+        return replace(
+            self,
+            errors=MergedProblems(files, self.errors, report.errors),
+            warnings=MergedProblems(files, self.warnings, report.warnings),
+            counts_by_code=dict(sorted((Counter(self.counts_by_code) + report.counts).items())),
+            statistics=statistics,
+            duration_s=self.duration_s + duration_s,
+        )
 
     def summary(self, limit: int = 10) -> list[str]:
         """Lines to print: the first `limit` errors, then the first `limit` warnings, and how many more there are."""
@@ -101,14 +116,13 @@ class DatasetValidationResult:
 
 
 class DatasetValidator:
-    """Streams a JSONL file through the checks of its lines, its schema and, where given, its task's reader.
+    """Streams a JSONL file through the checks of its lines and its schema.
 
     Args:
         schema: the fields of a row.
         max_examples: checks no more rows than this; the file is hashed to its end all the same.
         checks: level by code, over the defaults of `thinker.validation.codes`.
         keep_errors: so many errors, and so many warnings, stay in memory; the others go to a temporary file.
-        example: reads a row that passed the schema as the task does; its ValueError is a problem of the row.
 
     Raises:
         ConfigError: `checks` names a code that does not exist or whose level is fixed; a pattern is not valid.
@@ -122,14 +136,12 @@ class DatasetValidator:
         max_examples: int | None = None,
         checks: Mapping[str, CheckLevel] | None = None,
         keep_errors: int = 10_000,
-        example: Callable[[dict[str, Any]], object] | None = None,
     ) -> None:
         self._path = path
         self._schema = tuple(schema)
         self._max_examples = max_examples
         self._levels = codes.levels(checks or {})
         self._keep_errors = keep_errors
-        self._example = example
         RowChecker(self._schema)  # a schema that cannot be used is refused here
 
     def validate(self) -> DatasetValidationResult:
@@ -139,7 +151,7 @@ class DatasetValidator:
             DataError: the file cannot be read, or the problems past the bound cannot be kept.
         """
         started = time.perf_counter()
-        report = _Report(self._path, self._levels, self._keep_errors)
+        report = Report(self._path, self._levels, self._keep_errors)
         checker = RowChecker(self._schema)
         rows, blank_lines, complete = 0, 0, True
         with HashingLines(self._path) as lines:
@@ -172,7 +184,7 @@ class DatasetValidator:
             duration_s=time.perf_counter() - started,
         )
 
-    def _check_row(self, raw: RawLine, checker: RowChecker, report: _Report) -> None:
+    def _check_row(self, raw: RawLine, checker: RowChecker, report: Report) -> None:
         parsed = parse_row(raw)
         for fault in parsed.problems:
             excerpt = excerpt_of_text(fault.text, fault.at)
@@ -183,37 +195,6 @@ class DatasetValidator:
         for finding in findings:
             excerpt = "" if finding.rule == "missing" else excerpt_of_value(finding.value)
             report.add(finding.rule, raw.number, finding.field, finding.message, excerpt)
-        if self._example is None or any(report.level(finding.rule) == "error" for finding in findings):
-            return
-        # A rule that was turned down may let rows through that the task's reader does not expect.
-        refusals = (ValueError, LookupError, TypeError, AttributeError) if findings else (ValueError,)
-        try:
-            self._example(parsed.value)
-        except refusals as error:
-            what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            report.add("example", raw.number, "", f"cannot be read as an example: {what}")
-
-
-class _Report:
-    """Sorts problems by level, counts them and keeps them."""
-
-    def __init__(self, path: Path, levels: Mapping[str, CheckLevel], keep: int) -> None:
-        self._file = str(path)
-        self._levels = levels
-        self.errors, self.warnings = ProblemLog(keep), ProblemLog(keep)
-        self.counts: Counter[str] = Counter()
-
-    def level(self, rule: str) -> CheckLevel:
-        return self._levels[codes.by_slug(rule).code]
-
-    def add(self, rule: str, line: int | None, field: str, message: str, excerpt: str = "") -> None:
-        code = codes.by_slug(rule).code
-        level = self._levels[code]
-        if level == "off":
-            return
-        self.counts[code] += 1
-        log = self.errors if level == "error" else self.warnings
-        log.append(Problem(code, level, self._file, line, clean_field(field), rule, clean_message(message), excerpt))
 
 
 def _with_progress(lines: HashingLines) -> Iterator[RawLine]:
@@ -227,7 +208,7 @@ def _with_progress(lines: HashingLines) -> Iterator[RawLine]:
         bar.advance(lines.bytes_read - shown)
 
 
-def _first(problems: ProblemLog, limit: int, noun: str) -> list[str]:
+def _first(problems: ProblemLog | MergedProblems, limit: int, noun: str) -> list[str]:
     lines = [str(problem) for problem in itertools.islice(problems, limit)]
     more = len(problems) - len(lines)
     if more:

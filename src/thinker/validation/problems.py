@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import itertools
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, Any, Final, Literal
@@ -102,6 +103,26 @@ class ProblemLog:
                 f"problem {self._count} of the dataset cannot be kept in {where}: {error.strerror}; "
                 "make room there or set TMPDIR to another folder"
             ) from error
+
+
+class MergedProblems:
+    """The problems of several passes over the same files as one log, in file order; those without a line come last."""
+
+    def __init__(self, files: Sequence[str], *logs: ProblemLog) -> None:
+        self._place = {file: number for number, file in enumerate(files)}
+        self._logs = logs
+
+    def __len__(self) -> int:
+        return sum(map(len, self._logs))
+
+    def __iter__(self) -> Iterator[Problem]:
+        placed = ((each for each in log if each.line is not None) for log in self._logs)
+        yield from heapq.merge(*placed, key=self._order)
+        for log in self._logs:
+            yield from (each for each in log if each.line is None)
+
+    def _order(self, problem: Problem) -> tuple[int, int]:
+        return self._place.get(problem.file, len(self._place)), problem.line or 0
 
 
 def clean_field(path: str) -> str:

@@ -265,7 +265,7 @@ class TestParseRow:
 class TestIterRows:
     def test_rows_carry_their_line_and_blank_lines_are_skipped(self, tmp_path: Path) -> None:
         path = write(tmp_path, b'\xef\xbb\xbf{"a": 1}\r\n \t\n{"a": 2}')
-        assert list(iter_rows(path)) == [DataRow(1, {"a": 1}), DataRow(3, {"a": 2})]
+        assert list(iter_rows(path)) == [DataRow(1, {"a": 1}, path), DataRow(3, {"a": 2}, path)]
 
     def test_a_bad_row_stops_with_file_and_line(self, tmp_path: Path) -> None:
         path = write(tmp_path, b'{"a": 1}\n\n{"a": NaN}\n')
@@ -275,7 +275,8 @@ class TestIterRows:
             next(rows)
 
     def test_a_duplicate_key_stops_nothing(self, tmp_path: Path) -> None:
-        assert list(iter_rows(write(tmp_path, b'{"a": 1, "a": 2}\n'))) == [DataRow(1, {"a": 2})]
+        path = write(tmp_path, b'{"a": 1, "a": 2}\n')
+        assert list(iter_rows(path)) == [DataRow(1, {"a": 2}, path)]
 
     def test_the_cap_leaves_out_rows_but_not_bytes(self, tmp_path: Path) -> None:
         content = b'{"a": 1}\n{"a": 2}\nnot json\n'

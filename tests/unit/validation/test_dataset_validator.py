@@ -177,33 +177,6 @@ class TestChecks:
         assert len(caught.value.problems) == 2
 
 
-def example_of(row: dict[str, Any]) -> str:
-    if row["prompt"] == "refuse":
-        raise ValueError("the last message is not the assistant's")
-    return row["prompt"].strip()
-
-
-class TestExample:
-    def test_a_row_that_the_task_cannot_read_is_an_error(self, dataset: Path) -> None:
-        result = check(dataset, GOOD + b'{"prompt": "refuse"}\n', PROMPT, example=example_of)
-        assert result.summary() == [
-            "train.jsonl:2: cannot be read as an example: the last message is not the assistant's (THK-DATA-050)"
-        ]
-
-    def test_the_task_sees_no_row_that_the_schema_refuses(self, dataset: Path) -> None:
-        result = check(dataset, b'{"prompt": 1}\n{}\n[]\n', PROMPT, example=example_of)
-        assert result.counts_by_code == {"THK-DATA-007": 1, "THK-DATA-010": 1, "THK-DATA-011": 1}
-
-    def test_a_row_let_through_by_a_lowered_level_is_still_read_as_an_example(self, dataset: Path) -> None:
-        levels: Any = {"THK-DATA-010": "warn", "THK-DATA-011": "off"}
-        result = check(dataset, b'{"prompt": 1}\n{}\n', PROMPT, example=example_of, checks=levels)
-        assert places(result.errors) == [(1, "", "THK-DATA-050"), (2, "", "THK-DATA-050")]
-
-    def test_a_fault_of_the_reader_itself_is_not_blamed_on_the_row(self, dataset: Path) -> None:
-        with pytest.raises(KeyError):
-            check(dataset, GOOD, PROMPT, example=lambda row: row["absent"])
-
-
 class TestWhatIsSaid:
     def test_a_problem_carries_all_that_is_needed_to_find_it(self, dataset: Path) -> None:
         schema = SchemaField(name="metadata.tags", items=SchemaField(name="item", max_length=3))
