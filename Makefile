@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+BENCH_VENV ?= .venv-bench
 # Processes that share the tests out among them.
 WORKERS ?= 2
 PYTEST_ARGS ?=
@@ -24,11 +25,11 @@ endif
 test test-all check: export THINKER_SMOLLM2 ?= $(abspath $(MODEL))
 
 .DEFAULT_GOAL := help
-.PHONY: help install model demo test test-all check bench clean
+.PHONY: help install model demo test test-all check bench bench-validate clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
-		printf '  make %-10s %s\n' "$$target" "$$text"; done
+		printf '  make %-14s %s\n' "$$target" "$$text"; done
 
 install: $(INSTALLED) ## make the virtual environment and install Thinker, editable, with what development needs
 
@@ -51,11 +52,17 @@ check: $(INSTALLED) ## style, types and the fast tests: run this before each com
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/unit -q -n $(WORKERS) -m "not slow and not model and not scifact" $(PYTEST_ARGS)
 
-bench: $(INSTALLED) ## run the benchmarks
-	@found=no; for script in benchmarks/bench_*.py; do \
+bench: $(INSTALLED) ## run the benchmarks, bench-validate apart
+	@found=no; for script in $(filter-out benchmarks/bench_validate.py,$(wildcard benchmarks/bench_*.py)); do \
 		test -f "$$script" || continue; \
 		found=yes; echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done; test $$found = yes || echo "benchmarks/ holds no bench_*.py yet"
+
+# The tools compared with have an environment of their own, so that none of them changes what Thinker is tested with.
+bench-validate: ## the schema pass beside hashing and other validators (minutes, 0.7 GB of disk)
+	@$(BENCH_VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(BENCH_VENV)
+	-$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
+	$(BENCH_VENV)/bin/python benchmarks/bench_validate.py $(BENCH_ARGS)
 
 clean: ## remove caches and build outputs; the environment, the model and your runs stay
 	rm -rf build dist htmlcov .coverage .coverage.* .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -20,7 +20,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 RelationKind = Literal["supports", "refutes"]
+ForgivenKind = Literal["spelling", "repeated", "no-document", "unstated", "order"]
 HYPOTHESIS_ID: Final = "c1"
+
+_NO_DOCUMENT: Final = "no document reference"
 
 _ID = re.compile(r"c[1-9][0-9]{0,8}")
 _MAX_DOC_ID: Final = 10**18 - 1
@@ -75,10 +78,16 @@ Line = Claim | Relation
 
 @dataclass(frozen=True)
 class Forgiven:
-    """A departure from the grammar that `parse` overlooked, and the number of its line, from 1."""
+    """A departure from the grammar that `parse` overlooked, and the number of its line, from 1.
+
+    Attributes:
+        kind: `spelling` of one line; a line or a claim's id `repeated`; an evidence line with `no-document`; a relation
+            to an `unstated` claim; c1 not first, against the `order`.
+    """
 
     line: int
     what: str
+    kind: ForgivenKind = field(default="spelling", compare=False)
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ class ClaimSet:
         lines: claims and relations, none of them twice. An id may head several claims, as in text that models repeat.
         forgiven: what `parse` overlooked.
         unparsed: lines that say nothing in this grammar.
+        numbers: where `parse` found each of `lines`, counting from 1.
 
     Raises:
         ValueError: a line is there twice.
@@ -97,6 +107,7 @@ class ClaimSet:
     lines: tuple[Line, ...]
     forgiven: tuple[Forgiven, ...] = field(default=(), compare=False)
     unparsed: tuple[str, ...] = field(default=(), compare=False)
+    numbers: tuple[int, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if len(set(self.lines)) != len(self.lines):
@@ -142,16 +153,17 @@ def parse(text: str) -> ClaimSet:
     forgiven: list[Forgiven] = []
     unparsed: list[str] = []
     for read in _read(text):
-        forgiven += (Forgiven(read.number, note) for note in read.notes)
+        forgiven += (Forgiven(read.number, note, _kind(note)) for note in read.notes)
         if read.line is None:
             if not read.notes:
                 unparsed.append(text[read.start : read.end])
         elif read.line in lines:
-            forgiven.append(Forgiven(read.number, "line said before"))
+            forgiven.append(Forgiven(read.number, "line said before", "repeated"))
         else:
             lines[read.line] = read.number
     forgiven += _disorder(lines)
-    return ClaimSet(tuple(lines), tuple(sorted(forgiven, key=lambda each: each.line)), tuple(unparsed))
+    in_order = tuple(sorted(forgiven, key=lambda each: each.line))
+    return ClaimSet(tuple(lines), in_order, tuple(unparsed), tuple(lines.values()))
 
 
 def c1_span(completion: str) -> tuple[int, int] | None:
@@ -210,7 +222,7 @@ def _read(text: str) -> Iterator[_ReadLine]:
             return
         number += 1
         line, notes = _read_line(match[1])
-        if match[2].startswith("\r"):
+        if match[2].startswith("\r") and (line or notes):
             notes = (*notes, "carriage return")
         yield _ReadLine(number, *match.span(1), line, notes)
 
@@ -222,16 +234,20 @@ def _disorder(lines: dict[Line, int]) -> Iterator[Forgiven]:
         if not isinstance(line, Claim):
             continue
         if line.id in stated:
-            yield Forgiven(number, f"second claim {line.id}")
+            yield Forgiven(number, f"second claim {line.id}", "repeated")
         stated.add(line.id)
     for line, number in lines.items():
         if isinstance(line, Relation):
             for claim_id in (line.source, line.target):
                 if claim_id not in stated:
-                    yield Forgiven(number, f"relation names {claim_id}, which no line states")
+                    yield Forgiven(number, f"relation names {claim_id}, which no line states", "unstated")
     first = next(iter(lines), None)
     if first is not None and not (isinstance(first, Claim) and first.id == HYPOTHESIS_ID):
-        yield Forgiven(lines[first], "first line is not CLAIM[c1]")
+        yield Forgiven(lines[first], "first line is not CLAIM[c1]", "order")
+
+
+def _kind(note: str) -> ForgivenKind:
+    return "no-document" if note == _NO_DOCUMENT else "spelling"
 
 
 _CLAIM = re.compile(r"CLAIM\[(c[1-9][0-9]{0,8})\](?: \(Document (0|[1-9][0-9]{0,17})\))?: ")
@@ -257,7 +273,7 @@ def _relation(source: str, supports: bool, target: str) -> Relation:
 def _reference_notes(claim: Claim) -> tuple[str, ...]:
     if claim.id == HYPOTHESIS_ID:
         return () if claim.doc_id is None else ("document reference on c1",)
-    return ("no document reference",) if claim.doc_id is None else ()
+    return (_NO_DOCUMENT,) if claim.doc_id is None else ()
 
 
 # Possessive quantifiers (`*+`, `++`) keep these linear: no run of characters is ever given back and tried again.

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from thinker.errors import PreconditionError
 
@@ -37,8 +38,25 @@ def folder_in_one_step(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def cache_dir(config_path: Path) -> Path:
+    """Where the cache of a pipeline file lies: `.thinker/cache` beside it, or THINKER_CACHE_DIR."""
+    configured = os.environ.get("THINKER_CACHE_DIR")
+    return Path(configured) if configured else config_path.parent / ".thinker" / "cache"
+
+
 def write_atomically(path: Path, text: str) -> None:
-    """Replace `path` by `text`: a reader, or a crash, finds the old file or the new one, whole.
+    """Replace `path` by `text`, as `file_in_one_step`.
+
+    Raises:
+        OSError: as the file system says; the old file is then untouched.
+    """
+    with file_in_one_step(path) as stream:
+        stream.write(text)
+
+
+@contextlib.contextmanager
+def file_in_one_step(path: Path) -> Iterator[TextIO]:
+    """A text file to write in the place of `path`: a reader, or a crash, finds the old file or the new one, whole.
 
     Raises:
         OSError: as the file system says; the old file is then untouched.
@@ -46,11 +64,11 @@ def write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):  # the space that half a file takes is needed now
             temporary.unlink(missing_ok=True)
         raise

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +17,8 @@ SKIPPED: Final = frozenset({"__pycache__", ".pytest_cache", "*.pyc"})
 _SETTLED_AFTER_S: Final = 2.0
 _EXACT_INTEGERS_BELOW: Final = 2**53
 
-_Signature = tuple[str, int, int, int, int, int]
-_known_hashes: dict[_Signature, str] = {}
+Signature = tuple[str, int, int, int, int, int]
+_known_hashes: dict[Signature, str] = {}
 
 
 def sha256_file(path: Path) -> str:
@@ -27,18 +27,30 @@ def sha256_file(path: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    before = _signature(path)
+    before = signature(path)
     if known := _known_hashes.get(before):
         return known
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     changed_s = max(before[4], before[5]) / 1e9
-    if _signature(path) == before and time.time() - changed_s > _SETTLED_AFTER_S:
+    if signature(path) == before and time.time() - changed_s > _SETTLED_AFTER_S:
         _known_hashes[before] = sha256
     return sha256
 
 
-def tree_hashes(folder: Path, *, skip: Collection[str] = SKIPPED) -> dict[str, str]:
+def signature(path: Path) -> Signature:
+    """What changes when a file does: its name, place on the disk, size and times.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    status = path.stat()
+    return (str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def tree_hashes(
+    folder: Path, *, skip: Collection[str] = SKIPPED, left_out: Callable[[Path], bool] | None = None
+) -> dict[str, str]:
     """SHA-256 of every file under `folder`, by posix name relative to it, sorted.
 
     Folders whose name starts with a dot are left out. Links are followed, but not back to a folder above them.
@@ -46,12 +58,18 @@ def tree_hashes(folder: Path, *, skip: Collection[str] = SKIPPED) -> dict[str, s
     Args:
         folder: the folder.
         skip: names of files and folders left out at any depth; may hold `*`, `?` and `[…]` as in `fnmatch`.
+        left_out: whether a file or folder is left out for its place.
 
     Raises:
         OSError: a file or folder cannot be read.
     """
     found: dict[str, str] = {}
-    _add_tree(folder, "", frozenset(), skip, found)
+
+    def is_skipped(entry: Path) -> bool:
+        named = any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in skip)
+        return named or (left_out is not None and left_out(entry))
+
+    _add_tree(folder, "", frozenset(), is_skipped, found)
     return dict(sorted(found.items()))
 
 
@@ -84,22 +102,19 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def _signature(path: Path) -> _Signature:
-    status = path.stat()
-    return (str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _add_tree(folder: Path, prefix: str, above: frozenset[str], skip: Collection[str], found: dict[str, str]) -> None:
+def _add_tree(
+    folder: Path, prefix: str, above: frozenset[str], is_skipped: Callable[[Path], bool], found: dict[str, str]
+) -> None:
     place = os.path.realpath(folder)
     if place in above:
         return
     for entry in folder.iterdir():
-        if any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in skip):
+        if is_skipped(entry):
             continue
         name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
         if entry.is_dir():
             if not entry.name.startswith("."):
-                _add_tree(entry, name + "/", above | {place}, skip, found)
+                _add_tree(entry, name + "/", above | {place}, is_skipped, found)
         elif entry.is_file():
             found[name] = sha256_file(entry)
 

@@ -14,6 +14,7 @@ import difflib
 import importlib
 import importlib.metadata
 import inspect
+import sys
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -30,7 +31,10 @@ _BUILTIN: Final[dict[str, dict[str, str]]] = {
     "backends": {"hf_peft": "thinker.training.hf_peft:create_backend"},
     "generators": {"hf_peft": "thinker.evaluation.local:create_generator"},
     "checks": {},
-    "validators": {},
+    "validators": {
+        name: f"thinker.validation.validators:{name}"
+        for name in ("clean_text", "iso_date", "json_text", "language_tag", "url")
+    },
     "metrics": {},
     "trackers": {},
 }
@@ -60,6 +64,12 @@ def resolve(group: Group, name: str) -> Any:
 def is_known(group: Group, name: str) -> bool:
     """Whether `name` could be resolved, without importing it."""
     return ":" in name or name in names(group)
+
+
+def import_from(folder: Path) -> None:
+    """Find plugins (`module:attribute`) in `folder` too, after everything that is installed."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def source_sha256(plugin: Any) -> str | None:

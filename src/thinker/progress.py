@@ -9,13 +9,14 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, Protocol
 
 Mode = Literal["off", "plain", "bar"]
 
 log = logging.getLogger("thinker")
 _PLAIN_INTERVAL_S = 30.0
+_BYTE_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _mode: Mode = "off"
 
 
@@ -63,10 +64,42 @@ class _PlainBar:
         if not finished and now - self._last < _PLAIN_INTERVAL_S:
             return
         self._last = now
-        rate = self._done / max(now - self._started, 1e-9)
-        shown = "".join(f"  {name} {value:.4g}" for name, value in figures.items())
-        of = "" if self._total is None else f"/{self._total}"
-        log.info("%s: %d%s %s, %.3g/s%s", self._label, self._done, of, self._unit, rate, shown)
+        per_second = self._done / max(now - self._started, 1e-9)
+        said = [amount(self._done, self._total, self._unit), rate(per_second, self._unit)]
+        if self._total is not None and not finished and self._done:
+            said.append(f"{duration((self._total - self._done) / per_second)} left")
+        log.info("%s: %s%s", self._label, ", ".join(said), _shown(figures))
+
+
+def amount(done: float, total: float | None, unit: str) -> str:
+    """How much of the work is done: `12/60 steps`, `0.5/2.1 GB`."""
+    scale, name = _scale(done if total is None else total) if unit == "bytes" else (1, unit)
+    digits = 1 if scale > 1 else 0
+    of = "" if total is None else f"/{total / scale:.{digits}f}"
+    return f"{done / scale:.{digits}f}{of} {name}"
+
+
+def rate(per_second: float, unit: str) -> str:
+    """How fast the work advances: `0.35/s`, `1,200/s`, `1.2 GB/s`."""
+    if unit != "bytes":
+        return f"{per_second:,.0f}/s" if per_second >= 100 else f"{per_second:.3g}/s"
+    scale, name = _scale(per_second)
+    return f"{per_second / scale:.3g} {name}/s"
+
+
+def duration(seconds: float) -> str:
+    """A time as `0:05` or `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _scale(size_bytes: float) -> tuple[int, str]:
+    return next(((scale, name) for scale, name in _BYTE_UNITS if size_bytes >= scale), (1, "bytes"))
+
+
+def _shown(figures: Mapping[str, float]) -> str:
+    return "".join(f"  {name} {value:.4g}" for name, value in figures.items())
 
 
 @contextlib.contextmanager
@@ -74,19 +107,29 @@ def _rich_bar(label: str, total: int | None, unit: str) -> Iterator[Bar]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class _Amount(ProgressColumn):
+        """What is done, how fast, and the figures beside it."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            how_fast = f", {rate(speed, unit)}" if speed else ""
+            return Text(amount(task.completed, task.total, unit) + how_fast + task.fields["figures"])
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{unit}{{task.fields[figures]}}"),
+        _Amount(),
         TimeElapsedColumn(),
+        TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(file=sys.stderr)) as progress:
@@ -94,7 +137,6 @@ def _rich_bar(label: str, total: int | None, unit: str) -> Iterator[Bar]:
 
         class _RichBar:
             def advance(self, units: int = 1, **figures: float) -> None:
-                shown = "".join(f"  {name} {value:.4g}" for name, value in figures.items())
-                progress.update(task, advance=units, figures=shown)
+                progress.update(task, advance=units, figures=_shown(figures))
 
         yield _RichBar()

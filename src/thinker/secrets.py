@@ -27,6 +27,7 @@ _TOKEN_SHAPE: Final = r"hf_[A-Za-z0-9]{20,}|(?<![hH])tml-[A-Za-z0-9_-]{8,}"
 _lock = threading.Lock()
 _values: set[str] = set()
 _pattern = re.compile(_TOKEN_SHAPE)
+_seen_environment: dict[Any, Any] | None = None
 
 
 def register(value: str) -> None:
@@ -43,9 +44,7 @@ def looks_secret(name: str) -> bool:
 
 def mask(text: str) -> str:
     """`text` with every known secret replaced by `***`."""
-    unseen = [value for value in _environment_secrets() if value not in _values]
-    if unseen:
-        _remember(unseen)
+    _look_at_environment()
     return _pattern.sub(MASK, text)
 
 
@@ -72,9 +71,18 @@ class MaskingStream:
         return getattr(self._stream, name)
 
 
-def _environment_secrets() -> list[str]:
+def _look_at_environment() -> None:
+    """Remember the secrets of variables that are new, at the price of a comparison where none is."""
+    global _seen_environment
+    # What CPython keeps behind `os.environ`; reading that itself decodes every name and value anew.
+    environment = getattr(os.environ, "_data", None)
+    if environment is not None and environment == _seen_environment:
+        return
     values = (os.environ.get(name, "").strip() for name in os.environ if looks_secret(name))
-    return [value for value in values if len(value) >= _MIN_ENVIRONMENT]
+    unseen = [value for value in values if len(value) >= _MIN_ENVIRONMENT and value not in _values]
+    if unseen:
+        _remember(unseen)
+    _seen_environment = dict(environment) if environment is not None else None
 
 
 def _remember(values: Iterable[str]) -> None:

@@ -329,18 +329,19 @@ def _(project: Project) -> Environment:
 
 
 EDITING_TASK = '''
+import sys
 from pathlib import Path
 from thinker.tasks.prompt_completion import PromptCompletion
 
 class Edits(PromptCompletion):
-    """Only training asks for weights: someone saves the dataset while it is read for training."""
+    """Only training loads Transformers: someone saves the dataset while it is read for training."""
 
     name = "edits"
 
     def weight_spans(self, completion, weights):
         dataset = Path("data/train.jsonl")
         text = dataset.read_text()
-        if "Suva" not in text:
+        if "transformers" in sys.modules and "Suva" not in text:
             dataset.write_text(text + '{"prompt": "Fiji?", "completion": "Suva"}\\n')
         return ()
 '''

@@ -68,7 +68,7 @@ def test_the_configuration_loads(tmp_path: Path) -> None:
     model = tmp_path / "stand-in.gguf"
     model.touch()
     experiment = load_experiment(EXAMPLE / "pipeline.yaml", command="run", overrides=[f"model.name={model}"])
-    assert experiment.dataset_path == DATA / "train.jsonl"
+    assert experiment.dataset.paths == (DATA / "train.jsonl",)
     assert experiment.base_model == str(model)
     assert experiment.checkpoint_dir == EXAMPLE / "checkpoints" / "smollm2-scifact"
     assert not experiment.evaluate_base_only

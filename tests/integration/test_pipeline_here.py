@@ -34,9 +34,7 @@ def test_run_leaves_adapter_predictions_and_a_valid_record(project: Project) -> 
 
 
 def load_experiment_sha256(project: Project) -> str:
-    from thinker.hashing import sha256_file
-
-    return sha256_file(load_experiment(project.root / "pipeline.yaml").dataset_path)
+    return load_experiment(project.root / "pipeline.yaml").dataset.sha256()
 
 
 def test_plain_peft_loads_the_adapter(project: Project, tiny_model: Path) -> None:
@@ -105,12 +103,12 @@ def test_held_out_rows_of_another_split_are_refused(project: Project, capfd) -> 
 
 
 def test_a_cached_row_that_was_altered_is_encoded_again(project: Project, capfd) -> None:
-    assert project.run_here("run", "--dry-run") == 0
+    assert project.run_here("run", "--dry-run", "--no-probe") == 0
     arrow = next((project.root / ".thinker/cache/encoded").glob("*/rows.arrow"))
     content = bytearray(arrow.read_bytes())
     content[len(content) // 2] ^= 1
     arrow.write_bytes(content)
-    assert project.run_here("run", "--dry-run") == 0
+    assert project.run_here("run", "--dry-run", "--no-probe") == 0
     assert "encoding them again" in capfd.readouterr().err
 
 
@@ -153,7 +151,7 @@ def test_a_task_may_lie_beside_the_pipeline_file_and_its_code_counts(project: Pr
 
 
 def test_a_dry_run_tells_the_plan_and_trains_nothing(project: Project, capfd) -> None:
-    assert project.run_here("run", "--dry-run", "--json") == 0
+    assert project.run_here("run", "--dry-run", "--no-probe", "--json") == 0
     record = json.loads(capfd.readouterr().out)
     plan = record["plan"]
     assert (plan["steps"], plan["rows"], plan["held_out_rows"]) == (6, 10, 0)
@@ -234,7 +232,7 @@ def test_a_row_too_long_is_refused_dropped_or_its_prompt_cut(project: Project, p
     project.write("data/train.jsonl", rows + jsonl([long_row]))
     assert project.run_here("train", "--set", f"training.on_overlong={policy}") == code
     if policy == "error":
-        assert "line 11 (" in capfd.readouterr().err
+        assert "train.jsonl:11: " in capfd.readouterr().err
     else:
         training = project.record()["training"]
         assert training["dropped_rows"] == ([10] if policy == "drop" else [])
@@ -243,7 +241,7 @@ def test_a_row_too_long_is_refused_dropped_or_its_prompt_cut(project: Project, p
 
 def test_the_second_run_finds_its_rows_in_the_cache(project: Project, capfd) -> None:
     for _ in range(2):
-        assert project.run_here("run", "--dry-run") == 0
+        assert project.run_here("run", "--dry-run", "--no-probe") == 0
     assert "found in the cache" in capfd.readouterr().err
     assert project.run_here("cache", "list") == 0
     assert "encoded" in capfd.readouterr().out
@@ -261,11 +259,12 @@ def test_a_dataset_edited_after_it_was_encoded_is_refused(project: Project) -> N
     for _ in range(2):  # encoded anew, then found in the cache
         pipeline = ThinkerPipeline(experiment, recorder)
         pipeline.validate()
-        whole = experiment.dataset_path.read_bytes()
-        experiment.dataset_path.write_bytes(whole.replace(b"Paris", b"Pariz"))
+        (dataset,) = experiment.dataset.paths
+        whole = dataset.read_bytes()
+        dataset.write_bytes(whole.replace(b"Paris", b"Pariz"))
         with pytest.raises(DataError, match="changed after it was checked"):
             pipeline.train()
-        experiment.dataset_path.write_bytes(whole)
+        dataset.write_bytes(whole)
         pipeline.dry_run()
     recorder.finish("failed", 4)
     assert not (project.root / "adapter").exists()

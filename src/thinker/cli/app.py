@@ -12,6 +12,13 @@ from thinker.cli.options import CommonOptions
 
 _skip = click.option("--skip-validation", is_flag=True,
                      help="Leave out the gate. For debugging; loud, and recorded.")  # fmt: skip
+_force = click.option("--force", is_flag=True,
+                      help="Run the gate, even if it has passed before and nothing changed.")  # fmt: skip
+_max_errors = click.option("--max-errors", type=click.IntRange(min=0), default=10, show_default=True, metavar="N",
+                           help="Show the first N errors, and as many warnings.")  # fmt: skip
+_reports = click.option("--report", "reports", multiple=True, metavar="[FORMAT=]PATH",
+                        help="Write all problems to PATH ('-': standard output) as jsonl, junit, sarif, or github "
+                             "(annotations). Repeatable.")  # fmt: skip
 _backend = click.option("--backend", metavar="NAME", help="Train with this backend instead of the configured one.")
 
 
@@ -24,22 +31,47 @@ def app() -> None:
 
 @app.command()
 @options.common
-def validate(common: CommonOptions) -> int:
+@_force
+@click.option("--explain", is_flag=True, help="List what the verdict rests on and what changed; run nothing.")
+@_max_errors
+@_reports
+def validate(common: CommonOptions, force: bool, explain: bool, max_errors: int, reports: tuple[str, ...]) -> int:
     """Run the gate: the test suite, then the dataset's checks."""
+    if explain:
+        from thinker.cli.explain import explain_gate
+
+        return explain_gate(common)
     from thinker.cli.session import run_pipeline
 
-    return run_pipeline(common, "validate")
+    return run_pipeline(common, "validate", force=force, max_errors=max_errors, reports=reports)
+
+
+@app.command()
+@options.common
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--schema", type=click.Path(path_type=Path), metavar="FILE",
+              help="What rows must look like: a list of fields (.yaml), or a JSON Schema (.json).")  # fmt: skip
+@click.option("--max-examples", type=click.IntRange(min=1), metavar="N", help="Check no more rows than this.")
+@_max_errors
+@_reports
+def check(common: CommonOptions, files: tuple[str, ...], schema: Path | None, max_examples: int | None,
+          max_errors: int, reports: tuple[str, ...]) -> int:  # fmt: skip
+    """Check JSONL files by themselves, without a pipeline; several are one dataset."""
+    from thinker.cli.check import check_files
+
+    return check_files(common, files, schema, max_examples=max_examples, max_errors=max_errors, reports=reports)
 
 
 @app.command()
 @options.common
 @_backend
 @_skip
-def train(common: CommonOptions, backend: str | None, skip_validation: bool) -> int:
+@_force
+def train(common: CommonOptions, backend: str | None, skip_validation: bool, force: bool) -> int:
     """Run the gate, then train an adapter."""
     from thinker.cli.session import run_pipeline
 
-    return run_pipeline(common, "train", backend=backend, skip_validation=skip_validation)
+    return run_pipeline(common, "train", backend=backend, skip_validation=skip_validation, force=force)
 
 
 @app.command("eval")
@@ -47,23 +79,46 @@ def train(common: CommonOptions, backend: str | None, skip_validation: bool) -> 
 @click.option("--checkpoint", type=click.Path(path_type=Path), metavar="PATH",
               help="Evaluate the adapter in this folder.")  # fmt: skip
 @_skip
-def evaluate(common: CommonOptions, checkpoint: Path | None, skip_validation: bool) -> int:
+@_force
+def evaluate(common: CommonOptions, checkpoint: Path | None, skip_validation: bool, force: bool) -> int:
     """Run the gate, then evaluate the adapter."""
     from thinker.cli.session import run_pipeline
 
-    return run_pipeline(common, "eval", checkpoint=checkpoint, skip_validation=skip_validation)
+    return run_pipeline(common, "eval", checkpoint=checkpoint, skip_validation=skip_validation, force=force)
 
 
 @app.command("run")
 @options.common
 @_backend
 @_skip
-@click.option("--dry-run", is_flag=True, help="Run the gate and show the plan; train nothing.")
-def run_all(common: CommonOptions, backend: str | None, skip_validation: bool, dry_run: bool) -> int:
+@_force
+@click.option("--dry-run", is_flag=True,
+              help="Run the gate, show the plan and what training will take; train nothing.")  # fmt: skip
+@click.option("--no-probe", is_flag=True,
+              help="With --dry-run: compute memory from the model's shape, instead of trying two steps.")  # fmt: skip
+def run_all(common: CommonOptions, backend: str | None, skip_validation: bool, force: bool, dry_run: bool,
+            no_probe: bool) -> int:  # fmt: skip
     """Validate, train and evaluate."""
+    if no_probe and not dry_run:
+        raise click.UsageError("--no-probe goes with --dry-run")
     from thinker.cli.session import run_pipeline
 
-    return run_pipeline(common, "run", backend=backend, skip_validation=skip_validation, dry_run=dry_run)
+    return run_pipeline(
+        common, "run", backend=backend, skip_validation=skip_validation, force=force, dry_run=dry_run,
+        probe=not no_probe,
+    )  # fmt: skip
+
+
+@app.command("inspect")
+@options.common
+@click.option("--row", type=click.IntRange(min=1), metavar="K",
+              help="The K-th row of the dataset, counted from 1; blank lines do not count.  [default: 1]")  # fmt: skip
+@click.option("--line", metavar="[FILE:]N", help="The row at this line of the file, as messages of the gate name it.")
+def inspect_row(common: CommonOptions, row: int | None, line: str | None) -> int:
+    """Show a row as the model will see it: tokens, loss mask, weights."""
+    from thinker.cli.inspect import inspect_row
+
+    return inspect_row(common, row, line)
 
 
 @app.group()

@@ -7,13 +7,16 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+import click
 
 from thinker import progress
 from thinker.cli.entry import report
 from thinker.cli.options import CommonOptions
+from thinker.data import tokenizer_threads
 from thinker.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNEXPECTED, ThinkerError
 
 if TYPE_CHECKING:
@@ -30,19 +33,29 @@ def run_pipeline(
     backend: str | None = None,
     checkpoint: Path | None = None,
     skip_validation: bool = False,
+    force: bool = False,
     dry_run: bool = False,
+    probe: bool = True,
+    max_errors: int = 10,
+    reports: Sequence[str] = (),
 ) -> int:
     """Run `command`, record it, show what came of it, and return the exit code."""
+    if force and skip_validation:
+        raise click.UsageError("--force and --skip-validation exclude each other")
     configure_output(common)
+    from thinker.cli.reporting import gate_inputs, reporting
     from thinker.config import load_experiment
     from thinker.config.resolved import resolved_config
     from thinker.pipeline import ThinkerPipeline
     from thinker.runs import RunRecorder
+    from thinker.validation.reports import refuse_overwriting
 
+    telling = reporting(common, max_errors, reports)
     with _kept_until_recorded() as early:
         experiment = load_experiment(
             common.config, command=command, overrides=common.overrides, backend=backend, checkpoint=checkpoint
         )
+        refuse_overwriting(telling.targets, gate_inputs(experiment))
         recorder = RunRecorder.start(
             experiment.pipeline.runs_dir,
             command=command,
@@ -54,11 +67,11 @@ def run_pipeline(
     suite_stream = _suite_stream(common)
     try:
         recorder.write_json("config.resolved", resolved_config(experiment))
-        pipeline = ThinkerPipeline(experiment, recorder, suite_stream=suite_stream)
+        pipeline = ThinkerPipeline(experiment, recorder, suite_stream=suite_stream, reporting=telling)
         if dry_run:
-            pipeline.dry_run(skip_validation=skip_validation)
+            pipeline.dry_run(skip_validation=skip_validation, force=force, probe=probe)
         else:
-            pipeline.run(command, skip_validation=skip_validation)
+            pipeline.run(command, skip_validation=skip_validation, force=force)
         recorder.finish("success", EXIT_OK)
     except KeyboardInterrupt as interrupt:
         recorder.finish("interrupted", EXIT_INTERRUPTED, interrupt)
@@ -83,7 +96,7 @@ def run_pipeline(
 def configure_output(common: CommonOptions) -> None:
     """Messages to standard error as `[thinker] …`, bars on a terminal, other libraries only under `-v`."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    tokenizer_threads.keep_off()
     if common.verbosity < 1:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

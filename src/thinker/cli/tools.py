@@ -74,6 +74,8 @@ def print_run(common: CommonOptions, run: str, runs_dir: Path | None) -> int:
         return EXIT_OK
     _line(f"run       {record.run_id}: {record.command} {record.config}, {record.status}, exit code {record.exit_code}")
     _line(f"started   {record.timestamp}, git commit {record.git_commit or 'unknown'}")
+    for file in (file for file in record.inputs if file.role == "dataset"):
+        _line(f"dataset   {file.path} (sha256 {file.sha256[:12]})")
     if record.error:
         _line(f"error     {record.error.stage}: {record.error.message}")
     show_outcome(record)
@@ -114,9 +116,9 @@ def delete_cache(common: CommonOptions) -> int:
 
 def _cache_entries(common: CommonOptions) -> list[tuple[Path, int]]:
     """Folders that Thinker made in the cache, and nothing else that may lie there, with their sizes in bytes."""
-    from thinker.pipeline import cache_dir
+    from thinker.files import cache_dir
 
-    kinds = [cache_dir(common.config.resolve()) / kind for kind in ("encoded", "models")]
+    kinds = [cache_dir(common.config.resolve()) / kind for kind in ("encoded", "models", "probes", "tokenizers")]
     folders = [folder for kind in kinds if kind.is_dir() for folder in sorted(kind.iterdir()) if folder.is_dir()]
     return [(folder, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())) for folder in folders]
 

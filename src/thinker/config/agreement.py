@@ -19,7 +19,7 @@ from thinker.config.problems import KeyPath, Problem, show_key_path
 from thinker.config.recipe_models import Recipe
 from thinker.config.rules import Command
 from thinker.config.source import ConfigSource
-from thinker.data.dataset_files import DatasetFiles
+from thinker.data.dataset_files import DatasetFiles, combined_sha256
 from thinker.hashing import sha256_file
 
 _GATE_DATASET: Final[KeyPath] = ("data_validation", "path")
@@ -40,14 +40,16 @@ class Files:
     lora_source: ConfigSource | None = None
 
     @property
-    def gate_dataset(self) -> Path | None:
+    def gate_dataset(self) -> DatasetFiles | None:
         """What the gate is to check."""
-        return self.pipeline.data_validation.path
+        path = self.pipeline.data_validation.path
+        return DatasetFiles.of(path) if path else None
 
     @property
-    def train_dataset(self) -> Path | None:
+    def train_dataset(self) -> DatasetFiles | None:
         """What training is to read."""
-        return self.recipe.data.train_file if self.recipe else None
+        path = self.recipe.data.train_file if self.recipe else None
+        return DatasetFiles.of(path) if path else None
 
     @property
     def evaluated_model(self) -> str | None:
@@ -84,7 +86,7 @@ def disagreements(files: Files, command: Command, checkpoint: Path | None) -> It
         yield Problem(files.pipeline_source.key_place(_GATE_DATASET), message, _GATE_DATASET)
     if command == "validate":
         return
-    if gate and train and gate != train and sha256_file(gate) != sha256_file(train):
+    if gate and train and gate != train and _content(gate) != _content(train):
         yield _disagreement(files, _GATE_DATASET, _TRAIN_DATASET, "the gate must check what training reads")
     if recipe and evaluated and not _same_model(evaluated, recipe.model.name):
         yield _disagreement(files, _EVALUATED_MODEL, _TRAINED_MODEL, "evaluation must load the model that was trained")
@@ -97,6 +99,7 @@ def disagreements(files: Files, command: Command, checkpoint: Path | None) -> It
 def experiment(files: Files, overrides: tuple[str, ...], checkpoint: Path | None) -> Experiment:
     """The experiment that both files describe, each completed by the other."""
     pipeline, recipe, evaluation = files.pipeline, files.recipe, files.pipeline.evaluation
+    checked, trained = pipeline.data_validation.path, recipe.data.train_file if recipe else None
     dataset = files.gate_dataset or files.train_dataset
     assert dataset is not None, "`disagreements` tells this first"
     base_model = recipe.model.name if recipe else files.evaluated_model
@@ -106,17 +109,16 @@ def experiment(files: Files, overrides: tuple[str, ...], checkpoint: Path | None
         adapter = None if base_only else checkpoint or files.read_from or files.written_to
         evaluation = replace(evaluation, base_model=evaluation.base_model or base_model, checkpoint_dir=adapter)
     if recipe:
-        data = replace(recipe.data, train_file=files.train_dataset or dataset)
+        data = replace(recipe.data, train_file=trained or checked)
         output = replace(recipe.output, checkpoint_dir=files.written_to or files.read_from)
         recipe = replace(recipe, data=data, output=output)
     return Experiment(
         config_path=files.pipeline_source.path,
         pipeline=replace(
-            pipeline, data_validation=replace(pipeline.data_validation, path=dataset), evaluation=evaluation
+            pipeline, data_validation=replace(pipeline.data_validation, path=checked or trained), evaluation=evaluation
         ),
         recipe=recipe,
-        dataset_path=dataset,
-        dataset=DatasetFiles((dataset,)),
+        dataset=dataset,
         base_model=base_model,
         checkpoint_dir=checkpoint_dir,
         evaluate_base_only=base_only,
@@ -136,11 +138,17 @@ def _checkpoint_problems(files: Files, command: Command, checkpoint: Path | None
     target = written_to or read_from
     if target and str(target) == files.recipe.model.name:
         yield files.lora_source.problem(_WRITTEN_TO, f"is the base model's own folder: {target}")
-    inputs = (files.pipeline_source.path, files.lora_source.path, files.gate_dataset, files.train_dataset)
-    beside = next((path for path in inputs if path and path.parent == target), None)
+    inputs = [files.pipeline_source.path, files.lora_source.path]
+    for dataset in filter(None, (files.gate_dataset, files.train_dataset)):
+        inputs += dataset.paths
+    beside = next((path for path in inputs if path.parent == target), None)
     if beside and command in ("train", "run"):
         message = f"is the folder of {beside.name}; name one for the adapter alone, whose files may replace others"
         yield files.lora_source.problem(_WRITTEN_TO, message)
+
+
+def _content(dataset: DatasetFiles) -> str:
+    return combined_sha256([sha256_file(path) for path in dataset.paths])
 
 
 def _same_model(one: str, other: str) -> bool:
@@ -154,6 +162,11 @@ def _disagreement(files: Files, in_pipeline: KeyPath, in_lora: KeyPath, why: str
     one, other = files.pipeline_source, files.lora_source
     return one.problem(
         in_pipeline,
-        f"'{one.get(*in_pipeline)}' is not the '{other.get(*in_lora)}' of {show_key_path(in_lora)}"
+        f"'{_as_written(one, in_pipeline)}' is not the '{_as_written(other, in_lora)}' of {show_key_path(in_lora)}"
         f" ({other.place(in_lora)}); {why}: make them one, or leave one of the two keys out",
     )
+
+
+def _as_written(source: ConfigSource, path: KeyPath) -> str:
+    value = source.get(*path)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

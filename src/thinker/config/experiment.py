@@ -18,8 +18,7 @@ class Experiment:
         config_path: the pipeline file, absolute.
         pipeline: its contents, every path absolute.
         recipe: the LoRA file's contents, every path absolute; None where the pipeline file has no `training`.
-        dataset_path: the dataset as configured.
-        dataset: its files, which the gate checks and training reads.
+        dataset: the files that the gate checks and training reads.
         base_model: hub id, or absolute path of a folder or `.gguf` file; None without `training` and `evaluation`.
         checkpoint_dir: where training writes the adapter and evaluation finds it; None without either.
         evaluate_base_only: `evaluation.checkpoint_dir` is an explicit null, or nothing names an adapter.
@@ -29,7 +28,6 @@ class Experiment:
     config_path: Path
     pipeline: PipelineConfig
     recipe: Recipe | None
-    dataset_path: Path
     dataset: DatasetFiles
     base_model: str | None
     checkpoint_dir: Path | None

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from thinker.config.experiment import Experiment
 from thinker.config.identity import model_identity as model_identity
-from thinker.config.identity import tokenizer_identity
 from thinker.config.model_names import is_local
+from thinker.config.paths import matching
+from thinker.config.pipeline_models import DatasetPaths, DataValidationConfig
 from thinker.config.resolved import resolved_config
+from thinker.data.dataset_files import DatasetFiles, combined_sha256
 from thinker.errors import ConfigError
 from thinker.hashing import digest, sha256_file, tree_digest
 from thinker.tasks.base import evaluation_inputs
@@ -34,7 +38,9 @@ def config_fingerprint(experiment: Experiment) -> str:
     config = experiment.pipeline
     del pipeline["runs_dir"]
     pipeline["tests"]["path"] = _content(config.tests.path)
-    pipeline["data_validation"]["path"] = _content(experiment.dataset_path)
+    pipeline["tests"]["inputs"] = [[_content(each) for each in matching(path)] for path in config.tests.inputs]
+    pipeline["data_validation"]["schema"] = schema_content(config.data_validation)
+    pipeline["data_validation"]["path"] = _dataset_content(experiment.pipeline.data_validation.path)
     if pipeline["training"]:
         del pipeline["training"]["config_path"]
     if config.evaluation:
@@ -44,7 +50,7 @@ def config_fingerprint(experiment: Experiment) -> str:
         evaluation["base_model"] = _model(config.evaluation.base_model, None)
     if experiment.recipe:
         del lora["output"]["checkpoint_dir"], lora["model"]["hf_token"]
-        lora["data"]["train_file"] = _content(experiment.recipe.data.train_file)
+        lora["data"]["train_file"] = _dataset_content(experiment.recipe.data.train_file)
         lora["model"]["name"] = _model(experiment.recipe.model.name, experiment.recipe.model.revision)
         del lora["model"]["revision"]
     base_only = experiment.evaluate_base_only
@@ -99,56 +105,18 @@ def training_fingerprint(
     )
 
 
-def gate_digest(experiment: Experiment, *, dataset_sha256: str, versions: Mapping[str, str]) -> str:
-    """Digest of all that the gate's verdict rests on: same digest, same verdict.
-
-    Args:
-        experiment: what the gate checks.
-        dataset_sha256: of the JSONL file.
-        versions: of Python, Thinker and the libraries that the verdict depends on.
-
-    Raises:
-        OSError: an input cannot be read.
-    """
-    config = resolved_config(experiment)["pipeline"]
-    validation, suite = config["data_validation"], config["tests"]
-    tests = experiment.pipeline.tests.path
-    suite["path"] = _content(tests)
-    if tests and tests.is_file():  # pytest reads the conftest.py beside it too
-        suite["conftest"] = _content(tests.with_name("conftest.py"))
-    evaluation = experiment.pipeline.evaluation
-    inputs = evaluation_inputs(evaluation) if evaluation else {}
-    return digest(
-        {
-            "digest": "gate",
-            "dataset": dataset_sha256,
-            "max_examples": validation["max_examples"],
-            "schema": validation["schema"],
-            "checks": validation["checks"],
-            "task": config["task"],
-            "tests": suite if suite["enabled"] else {"enabled": False},
-            "evaluation": {key: _content(path) for key, path in inputs.items()},
-            "encoding": _encoding(experiment),
-            "versions": dict(versions),
-        }
-    )
+def schema_content(config: DataValidationConfig) -> Any:
+    """The schema as a digest counts it: its fields, or the content of a JSON Schema's file."""
+    if isinstance(config.schema, Path):
+        return {"json_schema": _content(config.schema)}
+    return TypeAdapter(DataValidationConfig).dump_python(config, mode="json")["schema"]
 
 
-def _encoding(experiment: Experiment) -> dict[str, Any] | None:
-    """What turns rows into token ids and weights."""
-    recipe = experiment.recipe
-    if recipe is None:
+def _dataset_content(paths: DatasetPaths | None) -> str | None:
+    """Contents, number and order of the files count, their names do not."""
+    if paths is None:
         return None
-    model, training = recipe.model, recipe.training
-    there = not is_local(model.name) or Path(model.name).exists()
-    return {
-        "tokenizer": tokenizer_identity(model.name, model.revision) if there else _MISSING,
-        "prompt_format": model.prompt_format,
-        "max_seq_length": training.max_seq_length,
-        "on_overlong": training.on_overlong,
-        "claim_c1_weight": training.claim_c1_weight,
-        "evidence_weight": training.evidence_weight,
-    }
+    return combined_sha256([str(_content(path)) for path in DatasetFiles.of(paths).paths])
 
 
 def _content(path: Path | None) -> str | None:

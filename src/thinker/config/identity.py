@@ -48,6 +48,16 @@ def tokenizer_identity(name: str, revision: str | None) -> dict[str, Any]:
     return model_identity(name, revision)
 
 
+def cached_snapshot(hub_id: str, revision: str | None) -> Path | None:
+    """The folder of the local hub cache that holds the files of a hub model; None where none were downloaded.
+
+    The layout is documented: https://huggingface.co/docs/huggingface_hub/guides/manage-cache, `snapshots`.
+    """
+    commit = _cached_commit(hub_id, revision)
+    folder = _model_cache(hub_id) / "snapshots" / commit if commit else None
+    return folder if folder and folder.is_dir() else None
+
+
 def _model_files(folder: Path, skip: frozenset[str] = frozenset()) -> dict[str, str]:
     """SHA-256 of the files that a model is read from: those of the folder itself, not what others keep below it."""
     left_out = skip | _NOT_THE_MODEL
@@ -66,12 +76,16 @@ def _cached_commit(hub_id: str, revision: str | None) -> str | None:
     """
     if revision and _COMMIT.fullmatch(revision):
         return revision
-    reference = _hub_cache() / f"models--{hub_id.replace('/', '--')}" / "refs" / (revision or _DEFAULT_REVISION)
+    reference = _model_cache(hub_id) / "refs" / (revision or _DEFAULT_REVISION)
     try:
         commit = reference.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
     return commit if _COMMIT.fullmatch(commit) else None
+
+
+def _model_cache(hub_id: str) -> Path:
+    return _hub_cache() / f"models--{hub_id.replace('/', '--')}"
 
 
 def _hub_cache() -> Path:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import logging
 import stat
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
+from thinker import plugins
 from thinker.config.agreement import Files, disagreements, experiment
+from thinker.config.dataset_paths import resolve_dataset
 from thinker.config.experiment import Experiment
+from thinker.config.json_schema_file import SUFFIX
 from thinker.config.model_names import is_local, resolve_model_name
 from thinker.config.overrides import Override, apply_override, option_override, parse_override
-from thinker.config.paths import absolute, file_mode, overwritten_input, path_problems, set_value, with_absolute_paths
+from thinker.config.paths import (
+    DATASETS,
+    absolute,
+    file_mode,
+    overwritten_input,
+    path_problems,
+    set_value,
+    with_absolute_paths,
+)
 from thinker.config.pipeline_models import PipelineConfig
 from thinker.config.problems import KeyPath, Place, Problem, config_error
 from thinker.config.recipe_models import Recipe
 from thinker.config.rules import Command, lora_rules, pipeline_rules
+from thinker.config.schema_file import json_schema_problems
 from thinker.config.shape import fit
-from thinker.config.source import ConfigSource, shown_path
+from thinker.config.source import ConfigSource, child_value, shown_path
 from thinker.config.tokens import take_token
 
 log = logging.getLogger("thinker")
@@ -108,25 +119,25 @@ def load_experiment(
     Raises:
         ConfigError: the files cannot be used; tells all that is wrong with both, each with its place.
     """
-    folder = str(Path(path).absolute().parent)
-    if folder not in sys.path:  # plugins (`module:attribute`) may lie beside the pipeline file
-        sys.path.append(folder)
+    plugins.import_from(Path(path).absolute().parent)
     chosen, problems = _parse_overrides(overrides)
     if backend is not None:
         chosen.append(option_override("--backend", "pipeline", ("training", "backend"), backend))
     pipeline = _load_pipeline(Path(path), chosen, command)
     lora = _load_lora(pipeline.data, chosen, command)
     problems += pipeline.problems
+    sources, data = [pipeline.source], [pipeline.data]
     if lora:
+        sources.append(lora.source)
+        data.append(lora.data)
         problems += lora.problems
-        sources = (pipeline.source, lora.source)
-        problems += overwritten_input(sources, (pipeline.data, lora.data))
     elif pipeline.source.readable and not pipeline.source.get("training"):
         problems += [
             Problem(Place(override.label), "without a 'training' section in the pipeline file, no LoRA file is read")
             for override in chosen
             if override.kind == "lora"
         ]
+    problems += overwritten_input(sources, data)
     if problems or pipeline.model is None:
         raise config_error(problems)
     files = Files(pipeline.model, pipeline.source)
@@ -201,10 +212,21 @@ def _checked(model: type[Model], source: ConfigSource, command: Command, problem
     data, path_errors = with_absolute_paths(source, model)
     problems += path_errors
     problems += path_problems(source, data, command)
+    for path in DATASETS:
+        problems += resolve_dataset(source, data, path)
+    problems += _schema_file_problems(data)
     for path in _MODEL_NAMES:
         problems += _resolve_model(source, data, path, command)
     fitted, misfits = fit(model, data, source)
     return _File(source, data, fitted, [*source.problems, *problems, *misfits])
+
+
+def _schema_file_problems(data: dict[str, Any]) -> list[Problem]:
+    """What is wrong with the JSON Schema that the pipeline file names, if it is there."""
+    path = child_value(data.get("data_validation"), "schema")
+    if not isinstance(path, str) or not path.endswith(SUFFIX) or not stat.S_ISREG(file_mode(Path(path))):
+        return []
+    return json_schema_problems(Path(path))
 
 
 def _resolve_model(source: ConfigSource, data: dict[str, Any], path: KeyPath, command: Command) -> list[Problem]:

@@ -84,6 +84,8 @@ def _describe_one(part: Any, beside: tuple[Any, ...]) -> str:
         item = get_args(part)[0]
         if section_of(item):
             return "a list of sections"
+        if item is Path:
+            return "a list of paths"
         return "a list of them" if item in beside and choices(item) else f"a list of {describe(item)}"
     if get_origin(part) is dict or _is_section(part):
         return "keys and values"

@@ -16,6 +16,8 @@ CheckLevel = Literal["error", "warn", "off"]
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Scalar = str | int | float | bool | None
+# One path as it stands; the files of a pattern or a list once the configuration has been read.
+DatasetPaths = Path | tuple[Path, ...]
 
 
 @dataclass(config=MODEL_CONFIG, frozen=True)
@@ -30,6 +32,9 @@ class TestSuiteConfig:
     """Marker expression, as `pytest -m` takes it."""
     args: tuple[str, ...] = ()
     """Further pytest arguments."""
+    inputs: tuple[Path, ...] = ()
+    """Files, folders and patterns (`data/**/*.csv`) that the tests read, as far as Thinker does not see them do so:
+    those that other programs or C libraries open. A change in one reruns the gate."""
     enabled: bool = True
     """False leaves the suite out; the record then says "disabled"."""
 
@@ -64,20 +69,30 @@ class SchemaField:
     """What the fields of an object must look like."""
     unique: bool = False
     """Whether no two rows may share this value. Keeps about 160 bytes a value in memory."""
+    validator: str | None = None
+    """What else must hold: `clean_text`, `iso_date`, `json_text`, `language_tag`, `url`, or a plugin: the name of an
+    entry point, or `module:function`. Called with the value; returns None if it is fine, else what is wrong."""
+
+
+# The fields of a row, or the file of a JSON Schema.
+RowSchema = tuple[SchemaField, ...] | Path
 
 
 @dataclass(config=MODEL_CONFIG, frozen=True)
 class DataValidationConfig:
     """The dataset and what its rows must look like."""
 
-    path: Path | None = None
-    """JSONL dataset. Absent: `data.train_file` of the LoRA file."""
-    schema: tuple[SchemaField, ...] | None = None
-    """The fields of a row. Absent: the task's own schema."""
+    path: DatasetPaths | None = None
+    """JSONL dataset, plain, `.gz` or `.zst`: a file, a pattern (`data/**/*.jsonl.gz`), or a list of both. Absent:
+    `data.train_file` of the LoRA file."""
+    schema: RowSchema | None = None
+    """The fields of a row, or the path of a JSON Schema (`.json`). Absent: the task's own schema."""
     max_examples: PositiveInt | None = None
     """Reads no more rows than this. The gate then covers, and training reads, only those."""
     checks: dict[str, CheckLevel] = Field(default_factory=dict)
     """Level of a check, by code: `error`, `warn` or `off`. Absent: the check's own default."""
+    custom_checks: tuple[str, ...] = ()
+    """Checks of your own, of a row or of all rows: names of entry points, or `module:attribute`."""
 
 
 @dataclass(config=MODEL_CONFIG, frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic.dataclasses import dataclass
 
-from thinker.config.pipeline_models import MODEL_CONFIG, NonNegativeInt, PositiveInt
+from thinker.config.pipeline_models import MODEL_CONFIG, DatasetPaths, NonNegativeInt, PositiveInt
 
 PromptFormat = Literal["raw", "chat"]
 OverlongPolicy = Literal["error", "drop", "truncate_prompt"]
@@ -98,8 +98,8 @@ class TrainingHyperparameters:
 class DataConfig:
     """The rows to train on."""
 
-    train_file: Path | None = None
-    """JSONL dataset. Absent: `data_validation.path` of the pipeline file."""
+    train_file: DatasetPaths | None = None
+    """JSONL dataset, as `data_validation.path` of the pipeline file names one. Absent: that one."""
     validation_split: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Fraction of the rows held out for the evaluation loss; a seeded choice, listed in the record."""
     shuffle: bool = True

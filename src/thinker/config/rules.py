@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 from thinker import plugins
+from thinker.config.json_schema_file import SUFFIX
 from thinker.config.problems import KeyPath, Problem, show_key_path
 from thinker.config.source import ConfigSource
 from thinker.errors import ConfigError
@@ -47,7 +48,9 @@ def pipeline_rules(source: ConfigSource, command: Command) -> Iterator[Problem]:
         message = "required, but missing; to go without a test suite, set 'enabled: false'"
         yield Problem(source.key_place(("tests",)), message, ("tests", "path"))
     if source.has("data_validation", "schema"):
-        yield from _schema_rules(source, ("data_validation", "schema"))
+        yield from _schema_file(source, ("data_validation", "schema"))
+        yield from schema_rules(source, ("data_validation", "schema"))
+    yield from _custom_checks(source, ("data_validation", "custom_checks"))
     yield from _known_plugin(source, ("task",), "tasks")
     yield from _known_plugin(source, ("training", "backend"), "backends")
     yield from _known_plugin(source, ("evaluation", "backend"), "generators")
@@ -80,6 +83,15 @@ def _known_plugin(source: ConfigSource, path: KeyPath, group: plugins.Group) -> 
         yield source.problem(path, plugins.unknown_name(group, name))
 
 
+def _custom_checks(source: ConfigSource, path: KeyPath) -> Iterator[Problem]:
+    names = source.get(*path)
+    for index, name in enumerate(names if isinstance(names, list) else ()):
+        if name in names[:index]:
+            yield source.problem((*path, index), f"'{name}' is named twice")
+        else:
+            yield from _known_plugin(source, (*path, index), "checks")
+
+
 def _task_inputs(source: ConfigSource) -> Iterator[Problem]:
     name = source.get("task") if source.has("task") else "scifact_claims"
     if not isinstance(name, str) or not plugins.is_known("tasks", name):
@@ -95,11 +107,18 @@ def _task_inputs(source: ConfigSource) -> Iterator[Problem]:
             yield Problem(source.key_place(("evaluation", key)), message, ("evaluation", key))
 
 
-def _schema_rules(source: ConfigSource, path: KeyPath) -> Iterator[Problem]:
+def _schema_file(source: ConfigSource, path: KeyPath) -> Iterator[Problem]:
+    named = source.get(*path)
+    if isinstance(named, str) and not named.endswith(SUFFIX):
+        yield source.problem(path, f"expected a list of fields, or the path of a JSON Schema ({SUFFIX}), got '{named}'")
+
+
+def schema_rules(source: ConfigSource, path: KeyPath) -> Iterator[Problem]:
     """The rules for a list of schema fields at `path`, and for the fields within."""
     fields = source.get(*path)
     if fields == []:
-        yield source.problem(path, "is empty; leave the key out to check nothing here but what the task asks for")
+        what = "name at least one field" if path == () else "leave the key out to check nothing but what the task asks"
+        yield source.problem(path, f"is empty; {what}")
     if not isinstance(fields, list):
         return
     first: dict[str, int] = {}
@@ -124,6 +143,7 @@ def _field_rules(source: ConfigSource, path: KeyPath, item: dict[str, Any]) -> I
     yield from _order(source, path, item, "min", "max")
     yield from _order(source, path, item, "min_length", "max_length")
     yield from _regular_expression(source, (*path, "pattern"))
+    yield from _known_plugin(source, (*path, "validator"), "validators")
     if item.get("enum") == []:
         yield source.problem((*path, "enum"), "is empty: no value would pass")
     if isinstance(items := item.get("items"), dict):
@@ -131,7 +151,7 @@ def _field_rules(source: ConfigSource, path: KeyPath, item: dict[str, Any]) -> I
             yield source.problem((*path, "items", "unique"), "compares rows; it has no meaning for the items of a list")
         yield from _field_rules(source, (*path, "items"), items)
     if item.get("fields") is not None:
-        yield from _schema_rules(source, (*path, "fields"))
+        yield from schema_rules(source, (*path, "fields"))
 
 
 def _types(item: dict[str, Any]) -> tuple[Any, ...] | None:

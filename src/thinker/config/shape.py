@@ -150,6 +150,8 @@ def _unknown_key(model: type, path: KeyPath, kind: FileKind) -> str:
 def _homes(key: str, kind: FileKind, here: KeyPath) -> list[str]:
     """Where a key of this name does exist."""
     found: list[str] = []
+    if kind == "fields":  # has nothing to do with the two files
+        return found
     for file_kind, (root, name) in _FILES.items():
         in_file = "" if file_kind == kind else f" of {name}"
         for path, section in types.sections(root):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from thinker.config.problems import KeyPath, Place, Problem
 from thinker.config.yaml_source import YamlData, read_yaml
 
-FileKind = Literal["pipeline", "lora"]
+FileKind = Literal["pipeline", "lora", "fields"]
 
 
 @dataclass
@@ -18,7 +18,7 @@ class ConfigSource:
     """A file's data, and the overrides made to it.
 
     Attributes:
-        kind: which of the two files this is.
+        kind: which file this is: one of the two, or a list of schema fields by itself.
         path: the file, absolute.
         name: what messages call it.
         data: its top level; changed by overrides.

@@ -66,8 +66,8 @@ class YamlData:
     problems: list[Problem] = field(default_factory=list)
 
 
-def read_yaml(path: Path, name: str) -> YamlData:
-    """Read a file whose top level is a mapping; `name` is what messages call it.
+def read_yaml(path: Path, name: str, top: type[dict[Any, Any] | list[Any]] = dict) -> YamlData:
+    """Read a file whose top level is a mapping, or else a list; `name` is what messages call it.
 
     A file that cannot be read is a problem like any other.
     """
@@ -84,8 +84,9 @@ def read_yaml(path: Path, name: str) -> YamlData:
     data = parse_yaml(text, name)
     if not data.problems and data.value is None:
         return _failed(Place(name, 1, 1), "the file is empty")
-    if data.value is not None and not isinstance(data.value, dict):
-        return _failed(Place(name, *data.values[()]), "expected keys and values at the top level (key: value)")
+    if data.value is not None and not isinstance(data.value, top):
+        wanted = "keys and values at the top level (key: value)" if top is dict else "a list at the top level (- …)"
+        return _failed(Place(name, *data.values[()]), f"expected {wanted}")
     return data
 
 
@@ -226,6 +227,8 @@ def _syntax_message(error: MarkedYAMLError) -> str:
         return "a second document; a configuration is one"
     if problem == "mapping values are not allowed here":
         return "a colon where no key can end (text with ': ' needs quotes; keys of one section need one indentation)"
+    if "undefined alias" in problem:
+        return f"{problem} (text that begins with '*' needs quotes)"
     if "that cannot start any token" in problem:
         return problem.replace("that cannot start any token", "that no value can start with (put the value in quotes)")
     if "expected <block end>" in problem and error.context_mark:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from thinker.claim_schema import render
+from thinker.data.compression import COMPRESSED_SUFFIXES
 from thinker.data.scifact import load_scifact
 from thinker.errors import ConversionError, DataError
 from thinker.evaluation.scifact_metrics import VERDICTS, Verdict
 from thinker.files import write_atomically
-from thinker.tasks.scifact_claims import build_completion, build_gold, build_prompt
+from thinker.tasks.scifact_claims import build_completion, build_gold
+from thinker.tasks.scifact_prompt import build_prompt
 
 SOURCE: Final = "allenai/scifact"
 # SPDX; the claims and the abstracts, in this order.
@@ -55,6 +57,8 @@ def convert_scifact(
     """
     if out.resolve() in (claims.resolve(), corpus.resolve()):
         raise ConversionError(f"{out}: the dataset would overwrite its own input; choose another --out")
+    if out.suffix.lower() in COMPRESSED_SUFFIXES:
+        raise ConversionError(f"{out}: rows are written as plain text; take {out.suffix} off the file's name")
     try:
         loaded, documents = load_scifact(claims, corpus)
     except DataError as error:

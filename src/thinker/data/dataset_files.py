@@ -22,6 +22,14 @@ class PlacedRow(NamedTuple):
     parsed: ParsedRow
 
 
+class FileContent(NamedTuple):
+    """A file as it was read."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+
+
 @dataclass(frozen=True)
 class DatasetFiles:
     """The files of a dataset, in the order in which they are read.
@@ -31,6 +39,11 @@ class DatasetFiles:
     """
 
     paths: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, paths: Path | Sequence[Path]) -> DatasetFiles:
+        """The dataset of one file, or of several in this order."""
+        return cls((paths,) if isinstance(paths, Path) else tuple(paths))
 
     def __str__(self) -> str:
         return str(self.paths[0]) if len(self.paths) == 1 else f"{self.paths[0]} and {len(self.paths) - 1} more"
@@ -59,17 +72,22 @@ class DatasetFiles:
         """
         count = 0
         hashes = []
-        for path in self.paths:
-            with HashingLines(path) as lines:
-                for raw in lines:
-                    if raw.blank:
-                        continue
-                    if count == max_examples:
-                        break
-                    yield PlacedRow(count, path, raw, parse_row(raw))
-                    count += 1
-                lines.drain()
-                hashes.append(lines.sha256)
+        try:
+            for path in self.paths:
+                with HashingLines(path) as lines:
+                    for raw in lines:
+                        if raw.blank:
+                            continue
+                        if count == max_examples:
+                            break
+                        yield PlacedRow(count, path, raw, parse_row(raw))
+                        count += 1
+                    lines.drain()
+                    hashes.append(lines.sha256)
+        except DataError:
+            if expected_sha256 is not None:  # an edit since the gate is the better explanation
+                self.require_unchanged(self.sha256(), expected_sha256)
+            raise
         self.require_unchanged(combined_sha256(hashes), expected_sha256)
 
     def rows(self, *, max_examples: int | None = None, expected_sha256: str | None = None) -> Iterator[DataRow]:
@@ -81,8 +99,8 @@ class DatasetFiles:
         rows = self.parsed(max_examples=max_examples, expected_sha256=expected_sha256)
         for row in rows:
             if row.parsed.value is None:
-                for _ in rows:  # an edit since the gate is the better explanation
-                    pass
+                if expected_sha256 is not None:
+                    self.require_unchanged(self.sha256(), expected_sha256)
                 raise DataError(first_error(row.file, row.raw.number, row.parsed))
             yield DataRow(row.raw.number, row.parsed.value, row.file)
 
@@ -93,7 +111,7 @@ class DatasetFiles:
             DataError: the dataset changed after it was checked.
         """
         if expected_sha256 is not None and found != expected_sha256:
-            raise DataError(f"{self} changed after it was checked; run `thinker validate` again")
+            raise DataError(f"the dataset {self} changed after it was checked; run `thinker validate` again")
 
 
 def combined_sha256(hashes: Sequence[str]) -> str:

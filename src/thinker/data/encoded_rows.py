@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinker.config.recipe_models import OverlongPolicy
 from thinker.data.dataset_files import DatasetFiles
 from thinker.data.encode import EncodedExample, Encoder
+from thinker.data.fit import EncodingHash, FittedRow, fit
 from thinker.data.jsonl import DataRow
 from thinker.errors import DataError
 from thinker.files import folder_in_one_step
@@ -20,14 +23,15 @@ from thinker.hashing import digest, sha256_file
 from thinker.plugins import source_sha256
 from thinker.progress import track
 from thinker.runs.provenance import library_versions
-from thinker.tasks.base import LossWeights, Task
+from thinker.tasks.base import Example, LossWeights, Task, WeightSpan
 
 if TYPE_CHECKING:
     import datasets
 
 log = logging.getLogger("thinker")
-_FORMAT = 2
+_FORMAT = 3
 _LISTED = 10
+_BATCH_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class EncodingSettings:
     tokenizer_identity: str
     prompt_format: str
     max_seq_length: int
-    on_overlong: str
+    on_overlong: OverlongPolicy
     weights: LossWeights
     max_examples: int | None
 
@@ -60,17 +64,27 @@ class EncodedRows:
         weight_sums: for each, the sum of its loss weights.
         dropped: row numbers left out as too long.
         truncated: row numbers whose prompt was cut.
+        encoding_sha256: hash of ids and weights of all rows; the gate's is the same if it saw the same ones.
         total: rows read, dropped ones included.
     """
 
-    def __init__(self, table: datasets.Dataset, dropped: tuple[int, ...], truncated: tuple[int, ...]) -> None:
+    def __init__(self, table: datasets.Dataset, notes: dict[str, Any]) -> None:
         self._table = table
         self.row_numbers: list[int] = list(table["row"])
         self.lengths: list[int] = list(table["length"])
         self.weight_sums: list[float] = list(table["weight_sum"])
         self.trained_tokens: list[int] = list(table["trained"])
-        self.dropped = dropped
-        self.truncated = truncated
+        self.dropped: tuple[int, ...] = tuple(notes["dropped"])
+        self.truncated: tuple[int, ...] = tuple(notes["truncated"])
+        self.encoding_sha256: str = notes["encoding_sha256"]
+
+    @classmethod
+    def of(cls, examples: Sequence[EncodedExample]) -> EncodedRows:
+        """Rows that lie in memory, not in a file."""
+        from datasets import Dataset
+
+        table = Dataset.from_list([_as_record(row, example) for row, example in enumerate(examples)])
+        return cls(table, {"dropped": (), "truncated": (), "encoding_sha256": ""})
 
     @property
     def total(self) -> int:
@@ -121,46 +135,38 @@ def encode_dataset(
             log.info("encoded rows: found in the cache (%s)", folder.name)
             return found
     rows = files.rows(max_examples=settings.max_examples, expected_sha256=expected_sha256)
-    _write(folder, files, _encode(rows, task, encoder, settings))
+    _write(folder, files, _encode(rows, task, encoder, settings), expected_sha256)
     return _open(folder, files)
 
 
 @dataclass(frozen=True)
 class _Encoded:
     row: int
+    file: Path
     line: int
-    example: EncodedExample
-    whole_length: int
-    outcome: str
+    fitted: FittedRow
 
 
 def _encode(rows: Iterator[DataRow], task: Task, encoder: Encoder, settings: EncodingSettings) -> Iterator[_Encoded]:
-    for number, row in enumerate(rows):
-        try:
-            example = task.example(row.value)
-            encoded = encoder.encode(example, task.weight_spans(example.completion, settings.weights))
-        except ValueError as error:
-            raise DataError(f"{row.file}:{row.line}: {error}") from error
-        length = len(encoded.ids)
-        if length <= settings.max_seq_length:
-            yield _Encoded(number, row.line, encoded, length, "kept")
-        elif settings.on_overlong == "drop":
-            yield _Encoded(number, row.line, encoded, length, "dropped")
-        elif settings.on_overlong == "truncate_prompt" and len(encoded.weights) < settings.max_seq_length:
-            cut = truncate_prompt(encoded, settings.max_seq_length, len(encoder.leading_ids))
-            yield _Encoded(number, row.line, cut, length, "truncated")
-        else:
-            yield _Encoded(number, row.line, encoded, length, "overlong")
+    numbered = enumerate(rows)
+    while batch := list(islice(numbered, _BATCH_ROWS)):
+        examples = [_example(row, task, settings.weights) for _, row in batch]
+        for (number, row), encoded in zip(batch, encoder.encode_all(examples), strict=True):
+            if isinstance(encoded, ValueError):
+                raise DataError(f"{row.file}:{row.line}: {encoded}") from encoded
+            fitted = fit(encoded, settings.max_seq_length, settings.on_overlong, len(encoder.leading_ids))
+            yield _Encoded(number, row.file, row.line, fitted)
 
 
-def truncate_prompt(encoded: EncodedExample, max_seq_length: int, leading: int) -> EncodedExample:
-    """`encoded` cut to `max_seq_length` ids by taking ids from the prompt's left, after its `leading` special ids."""
-    excess = len(encoded.ids) - max_seq_length
-    leading = min(leading, encoded.prompt_length - excess)
-    return EncodedExample([*encoded.ids[:leading], *encoded.ids[leading + excess :]], encoded.weights)
+def _example(row: DataRow, task: Task, weights: LossWeights) -> tuple[Example, tuple[WeightSpan, ...]]:
+    try:
+        example = task.example(row.value)
+        return example, task.weight_spans(example.completion, weights)
+    except ValueError as error:
+        raise DataError(f"{row.file}:{row.line}: {error}") from error
 
 
-def _write(folder: Path, source: DatasetFiles, encoded: Iterator[_Encoded]) -> None:
+def _write(folder: Path, source: DatasetFiles, encoded: Iterator[_Encoded], expected_sha256: str) -> None:
     """Write the Arrow file, and beside it the numbers of the rows that were dropped or cut."""
     from datasets import Features, List, Value
     from datasets.arrow_writer import ArrowWriter
@@ -170,29 +176,31 @@ def _write(folder: Path, source: DatasetFiles, encoded: Iterator[_Encoded]) -> N
         "ids": List(Value("int32")), "weights": List(Value("float64")),
     })  # fmt: skip
     rows: dict[str, list[_Encoded]] = {"dropped": [], "truncated": [], "overlong": []}
-    kept = 0
+    kept, encoding = 0, EncodingHash()
     with folder_in_one_step(folder) as temporary:
         arrow = str(temporary / "rows.arrow")
         with ArrowWriter(path=arrow, features=features) as writer, track("encode", None, "rows") as bar:
             for item in encoded:
                 bar.advance()
-                if item.outcome in ("kept", "truncated"):
-                    writer.write(_as_record(item))
+                if item.fitted.is_trained_on:
+                    writer.write(_as_record(item.row, item.fitted.example))
+                    encoding.add(item.fitted.example)
                     kept += 1
-                if item.outcome != "kept":
-                    rows[item.outcome].append(item)
+                if item.fitted.outcome != "kept":
+                    rows[item.fitted.outcome].append(item)
             if kept:
                 writer.finalize()
         _refuse(source, rows["overlong"], kept, len(rows["dropped"]))
         notes: dict[str, Any] = {name: [item.row for item in rows[name]] for name in ("dropped", "truncated")}
-        notes["sha256"] = sha256_file(Path(arrow))
+        notes |= {"sha256": sha256_file(Path(arrow)), "encoding_sha256": encoding.hexdigest()}
         (temporary / "notes.json").write_text(json.dumps(notes), encoding="utf-8")
+        # Encoding takes longer than reading, and the file must be the gate's until it ends.
+        source.require_unchanged(source.sha256(), expected_sha256)
 
 
-def _as_record(item: _Encoded) -> dict[str, object]:
-    example = item.example
+def _as_record(row: int, example: EncodedExample) -> dict[str, object]:
     return {
-        "row": item.row,
+        "row": row,
         "length": len(example.ids),
         "weight_sum": sum(example.weights),
         "trained": sum(weight > 0 for weight in example.weights),
@@ -203,9 +211,11 @@ def _as_record(item: _Encoded) -> dict[str, object]:
 
 def _refuse(source: DatasetFiles, overlong: list[_Encoded], kept: int, dropped: int) -> None:
     if overlong:
-        shown = ", ".join(f"line {item.line} ({item.whole_length} tokens)" for item in overlong[:_LISTED])
+        one = len(source.paths) == 1
+        places = ((f"line {item.line}" if one else f"{item.file}:{item.line}", item) for item in overlong[:_LISTED])
+        shown = ", ".join(f"{place} ({item.fitted.whole_length} tokens)" for place, item in places)
         more = f" and {len(overlong) - _LISTED} more" if len(overlong) > _LISTED else ""
-        longest = max(item.whole_length for item in overlong)
+        longest = max(item.fitted.whole_length for item in overlong)
         raise DataError(
             f"{source}: {len(overlong)} row(s) longer than training.max_seq_length: {shown}{more}; set it to {longest} "
             "or more, or set training.on_overlong to 'drop' or 'truncate_prompt' (a completion is never cut)"
@@ -221,7 +231,7 @@ def _open(folder: Path, source: DatasetFiles) -> EncodedRows:
     arrow = folder / "rows.arrow"
     if sha256_file(arrow) != notes["sha256"]:
         raise ValueError("its bytes are not those that were written")
-    rows = EncodedRows(Dataset.from_file(str(arrow)), tuple(notes["dropped"]), tuple(notes["truncated"]))
+    rows = EncodedRows(Dataset.from_file(str(arrow)), notes)
     for what, numbers in (("dropped as too long", rows.dropped), ("prompt cut from the left", rows.truncated)):
         if numbers:
             log.warning("%s: %d row(s) %s: %s", source, len(numbers), what, _shown(numbers))

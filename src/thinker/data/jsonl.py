@@ -7,7 +7,8 @@ than `MAX_DEPTH` are refused; integers have no bound.
 
 from __future__ import annotations
 
-import hashlib
+import io
+import itertools
 import json
 import math
 import re
@@ -15,8 +16,9 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
+from thinker.data.blocks import HashedBlocks
 from thinker.errors import DataError
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -24,7 +26,6 @@ _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 # Far below Python's recursion limit, so that no code that walks a row ever meets it.
 MAX_DEPTH: Final = 128
 
-_BLOCK_BYTES: Final = 1 << 20
 # JSON's own white space; other characters make a line invalid rather than blank.
 _WHITE_SPACE: Final = b" \t\r\n"
 # Python refuses to read longer integers in one go (CVE-2020-10735).
@@ -52,6 +53,12 @@ class RawLine:
 
     number: int
     content: bytes
+
+    @classmethod
+    def of(cls, number: int, line: bytes) -> RawLine:
+        r"""The line that stands in a file as `line`; it ends with `\n` or `\r\n`, unless it is the last one."""
+        content = line[:-1].removesuffix(b"\r") if line.endswith(b"\n") else line
+        return cls(number, content.removeprefix(BYTE_ORDER_MARK) if number == 1 else content)
 
     @property
     def blank(self) -> bool:
@@ -94,24 +101,24 @@ class DataRow:
 
 
 class HashingLines:
-    r"""The lines of a file, hashed while they are read; holds one block and one line in memory.
+    r"""The lines of a file, hashed while they are read; holds a few blocks and one line in memory.
 
-    Lines end with `\n` or `\r\n`; the last one may lack its end. Use it in a `with` statement or read it to the end.
+    Lines end with `\n` or `\r\n`; the last one may lack its end. Those of a compressed file (`.gz`, `.zst`) are lines
+    of its text, while size and hash are those of the file as it lies on disk. Use it in a `with` statement or read it
+    to the end.
 
     Attributes:
-        has_byte_order_mark: whether the file starts with UTF-8's; known once the first line has been read.
+        has_byte_order_mark: whether the text starts with UTF-8's; known once the first line has been read.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or decompressed.
+        PreconditionError: a package that its compression takes is not installed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.has_byte_order_mark = False
-        self._hash = hashlib.sha256()
-        self._bytes_read = 0
-        self._finished = False
-        self._file = self._open()
+        self._blocks = HashedBlocks(path)
         self._lines = self._split()
 
     def __enter__(self) -> HashingLines:
@@ -119,101 +126,53 @@ class HashingLines:
 
     def __exit__(self, *_: object) -> None:
         self._lines.close()
-        self._file.close()
+        self._blocks.close()
 
     def __iter__(self) -> Iterator[RawLine]:
         return self._lines
 
     def drain(self) -> None:
-        """Read and hash what is left of the file, without making lines of it."""
+        """Read and hash what is left of the file, without making lines of it or decompressing it."""
         self._lines.close()
-        while self._read():
-            pass
+        self._blocks.drain()
 
     @property
     def bytes_read(self) -> int:
-        """Bytes read so far."""
-        return self._bytes_read
+        """Bytes read so far from the disk."""
+        return self._blocks.bytes_read
 
     @property
     def size_bytes(self) -> int:
         """Size of the file, as read. Raises RuntimeError before its end is reached."""
-        self._require_end()
-        return self._bytes_read
+        return self._blocks.size_bytes
 
     @property
     def sha256(self) -> str:
         """SHA-256 of all bytes, in hex. Raises RuntimeError before the file's end is reached."""
-        self._require_end()
-        return self._hash.hexdigest()
-
-    def _require_end(self) -> None:
-        if not self._finished:
-            raise RuntimeError(f"{self.path} has not been read to its end: iterate further or call drain()")
-
-    def _open(self) -> BinaryIO:
-        try:
-            return self.path.open("rb", buffering=0)
-        except OSError as error:
-            raise DataError(f"cannot read {self.path}: {error.strerror}") from error
-
-    def _read(self) -> bytes:
-        if self._finished:
-            return b""
-        try:
-            block = self._file.read(_BLOCK_BYTES)
-        except OSError as error:
-            raise DataError(f"cannot read {self.path} past byte {self._bytes_read}: {error.strerror}") from error
-        self._hash.update(block)
-        self._bytes_read += len(block)
-        if not block:
-            self._finished = True
-            self._file.close()
-        return block
+        return self._blocks.sha256
 
     def _split(self) -> Generator[RawLine, None, None]:
-        number = 0
-        begun: list[bytes] = []
-        while block := self._read():
-            *complete, rest = block.split(b"\n")
-            for piece in complete:
-                number += 1
-                yield self._line(number, b"".join((*begun, piece)).removesuffix(b"\r"))
-                begun = []
-            begun.append(rest)
-        if last := b"".join(begun):
-            yield self._line(number + 1, last)
-
-    def _line(self, number: int, content: bytes) -> RawLine:
-        if number == 1 and content.startswith(BYTE_ORDER_MARK):
-            self.has_byte_order_mark = True
-            content = content.removeprefix(BYTE_ORDER_MARK)
-        return RawLine(number, content)
+        lines = itertools.chain.from_iterable(map(io.BytesIO, self._blocks))
+        for number, line in enumerate(lines, 1):
+            if number == 1:
+                self.has_byte_order_mark = line.startswith(BYTE_ORDER_MARK)
+            yield RawLine.of(number, line)
 
 
-def iter_rows(path: Path, *, max_examples: int | None = None, expected_sha256: str | None = None) -> Iterator[DataRow]:
-    """The rows of `path` for encoding; blank lines are skipped.
-
-    The file is hashed to its end, also beyond `max_examples`, before the iterator ends: whoever stops earlier does not
-    know whether the rows are those that were checked.
+def iter_rows(path: Path) -> Iterator[DataRow]:
+    """The rows of one file; blank lines are skipped.
 
     Raises:
-        DataError: a line is no row (names file and line), or the file is not the one `expected_sha256` stands for.
+        DataError: the file cannot be read, or a line is no row (names file and line).
     """
     with HashingLines(path) as lines:
-        rows = 0
         for raw in lines:
             if raw.blank:
                 continue
-            if rows == max_examples:
-                break
             parsed = parse_row(raw)
             if parsed.value is None:
-                require_unchanged(lines, expected_sha256)
                 raise DataError(first_error(path, raw.number, parsed))
-            rows += 1
             yield DataRow(raw.number, parsed.value, path)
-        require_unchanged(lines, expected_sha256)
 
 
 def parse_row(raw: RawLine) -> ParsedRow:
@@ -395,14 +354,3 @@ def first_error(path: Path, line: int, parsed: ParsedRow) -> str:
     problem = next(problem for problem in parsed.problems if problem.code is not RowCode.DUPLICATE_KEY)
     place = f"{problem.field}: " if problem.field else ""
     return f"{path}:{line}: {place}{problem.message} ({problem.code}); mend the line"
-
-
-def require_unchanged(lines: HashingLines, expected_sha256: str | None) -> None:
-    """Read `lines` to the end, and refuse bytes other than those that were checked (None: whatever they are).
-
-    Raises:
-        DataError: the file changed after it was checked.
-    """
-    lines.drain()
-    if expected_sha256 is not None and lines.sha256 != expected_sha256:
-        raise DataError(f"{lines.path} changed after it was checked; run `thinker validate` again")

@@ -63,7 +63,7 @@ def prepare_data(
         prompt_format=recipe.model.prompt_format,
         max_seq_length=recipe.training.max_seq_length,
         on_overlong=recipe.training.on_overlong,
-        weights=LossWeights(recipe.training.claim_c1_weight, recipe.training.evidence_weight),
+        weights=loss_weights(recipe),
         max_examples=experiment.pipeline.data_validation.max_examples,
     )
     rows = encode_dataset(
@@ -74,13 +74,41 @@ def prepare_data(
         expected_sha256=dataset_sha256,
         cache_dir=cache_dir,
     )
-    held_out = frozenset(_held_out(experiment, recipe, rows.total))
-    train = [index for index, number in enumerate(rows.row_numbers) if number not in held_out]
+    try:
+        train, kept_out = split_kept(recipe, rows.row_numbers, rows.total)
+    except ValueError as error:
+        raise DataError(f"{experiment.dataset}: {error}") from error
+    return PreparedData(rows, train, kept_out, plan_of(recipe, len(train)))
+
+
+def loss_weights(recipe: Recipe) -> LossWeights:
+    """The recipe's weights for parts of a completion."""
+    return LossWeights(recipe.training.claim_c1_weight, recipe.training.evidence_weight)
+
+
+def split_kept(recipe: Recipe, kept: Sequence[int], total: int) -> tuple[list[int], list[int]]:
+    """Which of the rows that fit are trained on, and which held out: indices in `kept`, ascending.
+
+    Args:
+        recipe: says how many are held out.
+        kept: row numbers.
+        total: rows of the dataset, those left out included: which rows are held out does not depend on lengths.
+
+    Raises:
+        ValueError: no row is left to train on, or there are too few to hold some out.
+    """
+    held_out = frozenset(_held_out(recipe, total))
+    train = [index for index, number in enumerate(kept) if number not in held_out]
     if not train:
-        raise DataError(f"{experiment.dataset_path}: no row is left to train on")
+        raise ValueError("no row is left to train on")
+    return train, [index for index, number in enumerate(kept) if number in held_out]
+
+
+def plan_of(recipe: Recipe, row_count: int) -> Plan:
+    """The optimizer steps over `row_count` rows."""
     training = recipe.training
-    plan = Plan(
-        row_count=len(train),
+    return Plan(
+        row_count=row_count,
         shuffle=recipe.data.shuffle,
         seed=recipe.data.seed,
         epochs=training.num_epochs,
@@ -88,8 +116,6 @@ def prepare_data(
         accumulation=training.gradient_accumulation_steps,
         max_steps=training.max_steps,
     )
-    kept_out = [index for index, number in enumerate(rows.row_numbers) if number in held_out]
-    return PreparedData(rows, train, kept_out, plan)
 
 
 def held_out_values(experiment: Experiment, recipe: Recipe | None, expected_sha256: str | None) -> list[dict[str, Any]]:
@@ -103,11 +129,14 @@ def held_out_values(experiment: Experiment, recipe: Recipe | None, expected_sha2
     limit = experiment.pipeline.data_validation.max_examples
     rows = experiment.dataset.rows(max_examples=limit, expected_sha256=expected_sha256)
     values = [row.value for row in rows]
-    return [values[number] for number in _held_out(experiment, recipe, len(values))]
+    try:
+        return [values[number] for number in _held_out(recipe, len(values))]
+    except ValueError as error:
+        raise DataError(f"{experiment.dataset}: {error}") from error
 
 
-def _held_out(experiment: Experiment, recipe: Recipe, total: int) -> tuple[int, ...]:
+def _held_out(recipe: Recipe, total: int) -> tuple[int, ...]:
     try:
         return split_rows(total, recipe.data.validation_split, recipe.data.seed)[1]
     except ValueError as error:
-        raise DataError(f"{experiment.dataset_path}: data.validation_split: {error}") from error
+        raise ValueError(f"data.validation_split: {error}") from error

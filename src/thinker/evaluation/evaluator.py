@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,14 @@ class EvaluationContext:
         generator: what generates, from which adapter, and how.
         held_out: rows that `validation_split` kept from training, for tasks that can evaluate on those.
         predictions_path: where the predictions go in the run folder.
+        require_same_records: called when the records have been read; raises if they are not those that the gate saw.
     """
 
     task: Task
     generator: GeneratorContext
     held_out: Sequence[Mapping[str, Any]]
     predictions_path: Path
+    require_same_records: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Evaluator:
     def _evaluate(self) -> EvaluationReport:
         context, evaluation = self._context, self._evaluation
         records = context.task.records(evaluation, context.held_out)[: evaluation.max_samples]
+        context.require_same_records()
         if not records:
             raise DataError("there is no record to evaluate")
         requests = self._requests(records)

@@ -95,8 +95,13 @@ def judge(gold: ScifactGold, parsed: ClaimSet) -> Judgement:
         correct=len(lines & gold.evidence),
         valid_citations=len(cited),
         grounded=sum(doc_id is not None and text in gold.documents[doc_id] for doc_id, text in cited),
-        verdict=majority([relation.kind for relation in parsed.relations if relation.target == HYPOTHESIS_ID]),
+        verdict=verdict_of(parsed),
     )
+
+
+def verdict_of(parsed: ClaimSet) -> Verdict:
+    """What a completion says of its hypothesis."""
+    return majority([relation.kind for relation in parsed.relations if relation.target == HYPOTHESIS_ID])
 
 
 def majority(votes: Sequence[RelationKind]) -> Verdict:

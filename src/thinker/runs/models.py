@@ -150,9 +150,17 @@ class SuiteCounts(_Section):
     """Arguments given to pytest."""
 
 
-class DatasetRecord(FileRecord):
+class DatasetRecord(_Section):
     """The dataset as the gate saw it."""
 
+    path: RecordedPath | None = None
+    """Its file; null where it has several."""
+    sha256: Sha256
+    """SHA-256 of its bytes; of several files, of the canonical JSON `{"files": [hash, …]}`."""
+    size_bytes: Count
+    """Its size on disk."""
+    files: list[FileRecord] = Field(default_factory=list)
+    """Its files, in the order read."""
     rows: Count
     """Rows checked."""
     blank_lines: Count = 0
@@ -165,8 +173,23 @@ class DatasetRecord(FileRecord):
     """Warnings found."""
     counts_by_code: dict[Text, Count] = Field(default_factory=dict)
     """How often each check spoke."""
+    statistics: dict[Text, Json] = Field(default_factory=dict)
+    """Figures of the checks beyond the schema: tokens, labels, duplicates, overlap with the records to evaluate."""
     duration_s: Seconds | None = None
     """Seconds that the checks took."""
+
+
+class ReceiptRecord(_Section):
+    """The receipt of a passed gate."""
+
+    path: RecordedPath
+    """Its file."""
+    digest: Sha256
+    """The gate digest, for which it holds."""
+    created: Timestamp
+    """When the gate passed."""
+    reused: bool
+    """Whether the gate passed in an earlier run, so that neither tests nor checks ran again in this one."""
 
 
 class ValidationRecord(_Section):
@@ -182,6 +205,8 @@ class ValidationRecord(_Section):
     """Counts of the suite."""
     dataset: DatasetRecord | None = None
     """The dataset, its counts and its hash."""
+    receipt: ReceiptRecord | None = None
+    """What says that the gate passed; null where it did not, or where no receipt could be written."""
 
 
 class BaseModelRecord(_Section):
@@ -264,6 +289,57 @@ class PlanRecord(_Section):
     """Tokens among them whose loss weight is not 0."""
     longest_row_tokens: Count
     """Length of the longest row."""
+
+
+class Prediction(_Section):
+    """What training was expected to take."""
+
+    steps: Count
+    """Optimizer steps."""
+    tokens: Count
+    """Tokens that go through the model, over all steps."""
+    trained_tokens: Count
+    """Tokens among them whose loss weight is not 0."""
+    peak_memory_bytes: Count | None = None
+    """Highest resident set of the process; null where it could not be said."""
+    memory_parts: dict[Text, Count] = Field(default_factory=dict)
+    """What that is made of: `libraries`, `weights`, `activations`, …; after a probe `probed` for all but libraries."""
+    device_memory_bytes: Count | None = None
+    """Most that torch's allocator gives out on an accelerator; null on CPU."""
+    device_parts: dict[Text, Count] = Field(default_factory=dict)
+    """What that is made of."""
+    seconds: Seconds | None = None
+    """Time of all steps, without loading the model and saving the adapter; null without a probe."""
+    source: Literal["formula", "probe"] | None = None
+    """What memory and time come from; null where neither is known."""
+    notes: list[Text] = Field(default_factory=list)
+    """What could not be said, and why."""
+
+
+class Measurement(_Section):
+    """What training took."""
+
+    steps: Count
+    """Optimizer steps."""
+    peak_memory_bytes: Count
+    """Highest resident set of the process while it trained."""
+    sampled: bool = False
+    """Whether that was looked at every 10 ms, and not kept by the kernel: a shorter peak may be missed."""
+    device_memory_bytes: Count | None = None
+    """Most that torch's allocator gave out on an accelerator; null on CPU."""
+    seconds: Seconds | None = None
+    """Time of all steps, without loading the model and saving the adapter; null where the backend does not say."""
+
+
+class EstimatesRecord(_Section):
+    """Prediction beside measurement."""
+
+    predicted: Prediction
+    """Said before training."""
+    measured: Measurement | None = None
+    """Seen in training; null where it was not reached."""
+    ratios: dict[Text, Figure] = Field(default_factory=dict)
+    """Predicted over measured, for each figure of both."""
 
 
 class AdapterRecord(_Section):
@@ -357,7 +433,9 @@ class RunRecord(_Section):
     validation: ValidationRecord | None = None
     """The gate; null where it was not reached."""
     plan: PlanRecord | None = None
-    """What training was to do; all that `run --dry-run` adds."""
+    """What training was to do."""
+    estimates: EstimatesRecord | None = None
+    """What training was expected to take, and what it took. `run --dry-run` ends with plan and prediction."""
     training: TrainingRecord | None = None
     """Training; null where it was not reached."""
     evaluation: EvaluationRecord | None = None

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinker.config.experiment import Experiment
 from thinker.hashing import sha256_file
+from thinker.runs.files import spell_path
 from thinker.runs.models import (
     AdapterRecord,
     BaseModelRecord,
     DatasetRecord,
+    EstimatesRecord,
     EvaluationRecord,
     InputFile,
+    Measurement,
     PlanRecord,
+    Prediction,
     Sampling,
     Settings,
     SuiteCounts,
@@ -26,17 +30,20 @@ from thinker.training.hf_peft.artifacts import ADAPTER_WEIGHTS
 if TYPE_CHECKING:
     from thinker.data.prepare import PreparedData
     from thinker.evaluation.evaluator import EvaluationReport
+    from thinker.modeling.memory import PeakMemory
     from thinker.training.base import TrainingReport
+    from thinker.training.estimate import Estimate
     from thinker.validation import DatasetValidationResult, TestSuiteResult
+    from thinker.validation.receipt import StoredReceipt
 
 
-def inputs(paths: Mapping[str, Path]) -> list[InputFile]:
-    """The files read, by role, with their hashes."""
+def inputs(files: Iterable[tuple[str, Path]]) -> list[InputFile]:
+    """The files read, with their roles and hashes."""
     return [
         InputFile.model_validate(
             {"role": role, "path": path, "sha256": sha256_file(path), "size_bytes": path.stat().st_size}
         )
-        for role, path in paths.items()
+        for role, path in files
     ]
 
 
@@ -58,14 +65,33 @@ def validation(
     })  # fmt: skip
 
 
+def accepted_validation(stored: Mapping[str, Any], experiment: Experiment, receipt: StoredReceipt) -> ValidationRecord:
+    """The gate's section of the run in which it passed, as that of a run which accepts its receipt.
+
+    The dataset's files may have moved since; their contents have not changed.
+    """
+    held = {"path": receipt.path, "digest": receipt.receipt.digest, "created": receipt.receipt.created, "reused": True}
+    section = ValidationRecord.model_validate({**stored, "receipt": held})
+    assert section.dataset is not None, "a gate that passed has seen the dataset"
+    paths = experiment.dataset.paths
+    moved: dict[str, Any] = {"path": spell_path(paths[0]) if len(paths) == 1 else None}
+    files = [
+        file.model_copy(update={"path": spell_path(path)})
+        for file, path in zip(section.dataset.files, paths, strict=False)
+    ]
+    return section.model_copy(update={"dataset": section.dataset.model_copy(update={**moved, "files": files})})
+
+
 def _counts(suite: TestSuiteResult) -> SuiteCounts:
     names = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed", "deselected", "exit_code", "duration_s")
     return SuiteCounts.model_validate({name: getattr(suite, name) for name in names} | {"args": list(suite.args)})
 
 
 def _dataset(result: DatasetValidationResult) -> DatasetRecord:
+    files = [file._asdict() for file in result.contents]
     return DatasetRecord.model_validate({
-        "path": result.path,
+        "path": files[0]["path"] if len(files) == 1 else None,
+        "files": files,
         "sha256": result.sha256,
         "size_bytes": result.size_bytes,
         "rows": result.rows,
@@ -74,6 +100,7 @@ def _dataset(result: DatasetValidationResult) -> DatasetRecord:
         "errors": result.error_count,
         "warnings": result.warning_count,
         "counts_by_code": dict(result.counts_by_code),
+        "statistics": dict(result.statistics),
         "duration_s": result.duration_s,
     })  # fmt: skip
 
@@ -89,6 +116,38 @@ def plan(data: PreparedData) -> PlanRecord:
         trained_tokens=trained_tokens,
         longest_row_tokens=max(data.rows.lengths),
     )
+
+
+def prediction(estimate: Estimate) -> EstimatesRecord:
+    """What training is expected to take."""
+    predicted = Prediction(
+        steps=estimate.steps,
+        tokens=estimate.tokens,
+        trained_tokens=estimate.trained_tokens,
+        peak_memory_bytes=estimate.peak_memory_bytes,
+        memory_parts=dict(estimate.memory_parts),
+        device_memory_bytes=estimate.device_memory_bytes,
+        device_parts=dict(estimate.device_parts),
+        seconds=estimate.seconds,
+        source=estimate.source,
+        notes=list(estimate.notes),
+    )
+    return EstimatesRecord(predicted=predicted)
+
+
+def measured(before: EstimatesRecord, report: TrainingReport, peak: PeakMemory) -> EstimatesRecord:
+    """What training took, beside what it was expected to take."""
+    measurement = Measurement(
+        steps=report.steps,
+        peak_memory_bytes=peak.resident_bytes,
+        sampled=peak.sampled,
+        device_memory_bytes=peak.device_bytes,
+        seconds=report.metrics.get("train_seconds"),
+    )
+    names = ("steps", "peak_memory_bytes", "device_memory_bytes", "seconds")
+    pairs = {name: (getattr(before.predicted, name), getattr(measurement, name)) for name in names}
+    ratios = {name: round(said / seen, 4) for name, (said, seen) in pairs.items() if said is not None and seen}
+    return EstimatesRecord(predicted=before.predicted, measured=measurement, ratios=ratios)
 
 
 def training(

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from thinker.config.pipeline_models import EvaluationConfig, SchemaField
+
+if TYPE_CHECKING:
+    from thinker.validation.preflight import Check
 
 Role = Literal["system", "user", "assistant"]
 
@@ -89,6 +92,8 @@ class Scores:
 class Task(Protocol):
     """What is learned and how it is judged. A plugin is a class without constructor arguments that has these.
 
+    It may also be one of `ChecksRows`, `LabelsExamples` and `ComparesPrompts`, below.
+
     Attributes:
         name: as the configuration writes it.
         default_schema: the fields of a row, used where `data_validation.schema` is absent.
@@ -126,6 +131,55 @@ class Task(Protocol):
     def score(self, predictions: Sequence[Prediction]) -> Scores:
         """Metrics over `predictions`."""
         ...
+
+
+@runtime_checkable
+class ChecksRows(Protocol):
+    """A task that brings checks of its own to the gate. A task need not."""
+
+    def checks(self, evaluation: EvaluationConfig | None) -> Sequence[Check]:
+        """The checks of rows, made for one dataset.
+
+        Args:
+            evaluation: names the input files from which prompts will be built; None where nothing is evaluated.
+        """
+        ...
+
+
+@runtime_checkable
+class LabelsExamples(Protocol):
+    """A task whose examples fall into classes, of which none should make up almost all. A task need not be one."""
+
+    def label(self, example: Example) -> str:
+        """The class of `example`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ComparedPrompt:
+    """What tells whether two prompts ask the same.
+
+    Attributes:
+        text: what is asked, without what all prompts have in common.
+        documents: ids of the documents that the prompt holds.
+    """
+
+    text: str
+    documents: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class ComparesPrompts(Protocol):
+    """A task whose prompts hold more than what is asked. A task need not be one: whole prompts are compared then."""
+
+    def compared(self, prompt: Prompt) -> ComparedPrompt:
+        """What of `prompt`, of a row or of a record, is compared."""
+        ...
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """All that `prompt` says."""
+    return prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt)
 
 
 def evaluation_inputs(evaluation: EvaluationConfig) -> dict[str, Path]:

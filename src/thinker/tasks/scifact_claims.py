@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 from thinker.claim_schema import HYPOTHESIS_ID, Claim, ClaimSet, Relation, c1_span, evidence_spans, parse
 from thinker.config.pipeline_models import EvaluationConfig, SchemaField
-from thinker.data.scifact import Corpus, Document, ScifactClaim, evidence_sentences, load_scifact
+from thinker.data.scifact import Corpus, ScifactClaim, evidence_sentences, load_scifact
 from thinker.errors import DataError
-from thinker.evaluation.scifact_metrics import ScifactGold, judge, majority, score
-from thinker.tasks.base import EvalRecord, Example, LossWeights, Prediction, Scores, WeightSpan
+from thinker.evaluation.scifact_metrics import ScifactGold, judge, majority, score, verdict_of
+from thinker.tasks.base import (
+    ComparedPrompt,
+    EvalRecord,
+    Example,
+    LossWeights,
+    Prediction,
+    Prompt,
+    Scores,
+    WeightSpan,
+    evaluation_inputs,
+    prompt_text,
+)
+from thinker.tasks.scifact_prompt import build_prompt, read_prompt
 
-INSTRUCTION: Final = """\
-State the hypothesis, then every sentence of the documents that supports or refutes it, copied word for word:
-CLAIM[c1]: <hypothesis>
-CLAIM[c2] (Document <id>): <sentence>
-RELATION: c2 supports c1 | c2 refutes c1
-"""
-
-
-def build_prompt(claim: ScifactClaim, corpus: Corpus) -> str:
-    """The prompt of `claim`, for converter and evaluator alike: instruction, cited documents, hypothesis.
-
-    A document is its id and title, then a line for each sentence that is not blank. The prompt ends with a newline, so
-    that the completion's first token starts a line.
-    """
-    documents = "\n".join(_render_document(corpus[doc_id]) for doc_id in claim.cited_doc_ids)
-    return f"{INSTRUCTION}\n{documents}\nHypothesis: {claim.claim}\n"
+if TYPE_CHECKING:
+    from thinker.validation.preflight import Check
 
 
 def build_completion(claim: ScifactClaim, corpus: Corpus) -> ClaimSet:
@@ -99,7 +97,25 @@ class ScifactClaims:
         """The metrics of `thinker.evaluation.scifact_metrics`."""
         return score([judge(each.record.gold, parse(each.completion)) for each in predictions])
 
+    def checks(self, evaluation: EvaluationConfig | None) -> Sequence[Check]:
+        """The check of completions against grammar and prompt, and of prompts against those that `evaluation` builds.
 
-def _render_document(document: Document) -> str:
-    title = f"Document {document.doc_id}: {document.title}".rstrip()
-    return "".join(f"{line}\n" for line in (title, *filter(None, document.sentences)))
+        Prompts of another form are no problem where no evaluation builds any.
+        """
+        from thinker.tasks.scifact_checks import ScifactRows
+
+        inputs = evaluation_inputs(evaluation) if evaluation else {}
+        return [ScifactRows(prompts_are_built=all(key in inputs for key in self.required_inputs))]
+
+    def label(self, example: Example) -> str:
+        """The verdict that the completion's relations give."""
+        return verdict_of(parse(example.completion))
+
+    def compared(self, prompt: Prompt) -> ComparedPrompt:
+        """The hypothesis and the documents; of a prompt of another form, its whole text."""
+        text = prompt_text(prompt)
+        try:
+            read = read_prompt(text)
+        except ValueError:
+            return ComparedPrompt(text)
+        return ComparedPrompt(read.hypothesis, tuple(str(document.doc_id) for document in read.documents))

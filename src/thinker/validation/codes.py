@@ -66,7 +66,7 @@ _TABLE: Final = (
     Code("THK-DATA-050", "example", "error", "The task cannot read the row as an example.", fixed=True),
     # 060-069: the row as tokens
     Code("THK-DATA-060", "overlong", "error", "The row has more tokens than training.max_seq_length."),
-    Code("THK-DATA-061", "nothing-to-learn", "error", "No token of the row carries loss."),
+    Code("THK-DATA-061", "nothing-to-learn", "error", "No token of the completion carries loss, only its end."),
     Code("THK-DATA-062", "end-not-learned", "warn", "The end of the answer is not what generation stops at."),
     Code("THK-DATA-063", "special-token", "warn", "The text of a row holds one of the tokenizer's special tokens."),
     Code("THK-DATA-064", "double-bos", "error", "The row begins with the beginning-of-sequence token twice."),
@@ -92,7 +92,7 @@ _TABLE: Final = (
     Code("THK-DATA-082", "conflict", "warn", "The prompt is that of an earlier row, the completion another."),
     Code("THK-DATA-083", "imbalance", "warn", "One label makes up almost all of the rows."),
     # 090-099: rows beside the records that are evaluated
-    Code("THK-DATA-090", "leak", "error", "The row's example is also a record to evaluate."),
+    Code("THK-DATA-090", "leak", "warn", "The row's prompt is also that of a record to evaluate."),
     Code("THK-DATA-091", "leak-normalised", "warn", "Case, punctuation and spacing apart, a record to evaluate."),
     Code("THK-DATA-092", "leak-near", "warn", "The row is nearly a record to evaluate."),
     Code("THK-DATA-093", "shared-document", "warn", "A document of the row's prompt is also one of the evaluation's."),
@@ -102,6 +102,8 @@ _TABLE: Final = (
 )
 
 CODES: Final[Mapping[str, Code]] = {entry.code: entry for entry in _TABLE}
+# Rules by which the first pass refuses rows: codes 010 to 039.
+SCHEMA_RULES: Final = tuple(entry.slug for entry in _TABLE if "010" <= entry.code[-3:] <= "039")
 _BY_SLUG: Final[Mapping[str, Code]] = {entry.slug: entry for entry in _TABLE}
 
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from thinker import progress
 from thinker.config.pipeline_models import CheckLevel, SchemaField
-from thinker.data.jsonl import HashingLines, RawLine, parse_row
+from thinker.data.dataset_files import DatasetFiles, FileContent, combined_sha256
 from thinker.errors import DataError
 from thinker.validation import codes
-from thinker.validation.problems import (
-    MergedProblems,
-    ProblemLog,
-    excerpt_of_text,
-    excerpt_of_value,
-)
+from thinker.validation.block_checks import worker_count
+from thinker.validation.dataset_blocks import DatasetBlocks, PlacedBlock, total_bytes
+from thinker.validation.json_schema_rules import row_checker
+from thinker.validation.problems import MergedProblems, ProblemLog
 from thinker.validation.report import Report
-from thinker.validation.rules import RowChecker
+from thinker.validation.schema_pass import SchemaPass
 
-_PROGRESS_BYTES: Final = 1 << 20
+_PROGRESS_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class DatasetValidationResult:
     """What became of checking a dataset.
 
     Attributes:
-        sha256: of all bytes of the file, also of those beyond `max_examples`.
+        contents: the files that were checked, with the hashes of all their bytes, also beyond `max_examples`.
         rows: rows checked, the broken ones included; blank lines are no rows.
-        complete: whether every row of the file was checked; False where `max_examples` left some out.
+        complete: whether every row was checked; False where `max_examples` left some out.
         errors: all of them, in file order; those past the bound come from a temporary file.
         warnings: likewise.
         counts_by_code: errors and warnings of each code that occurred.
@@ -42,9 +41,7 @@ class DatasetValidationResult:
         statistics: figures of the checks beyond the schema.
     """
 
-    path: Path
-    sha256: str
-    size_bytes: int
+    contents: tuple[FileContent, ...]
     rows: int
     blank_lines: int
     complete: bool
@@ -54,6 +51,21 @@ class DatasetValidationResult:
     memory_bytes_per_row: int
     duration_s: float
     statistics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> DatasetFiles:
+        """What was checked."""
+        return DatasetFiles.of([file.path for file in self.contents])
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes, as `DatasetFiles.sha256`."""
+        return combined_sha256([file.sha256 for file in self.contents])
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files, as they lie on disk."""
+        return sum(file.size_bytes for file in self.contents)
 
     @property
     def error_count(self) -> int:
@@ -70,11 +82,15 @@ class DatasetValidationResult:
         """Whether the dataset passed: warnings do no harm."""
         return self.error_count == 0
 
+    def refused_lines(self) -> frozenset[tuple[str, int]]:
+        """File and line of every row with an error. Some 150 bytes a row."""
+        return frozenset((problem.file, problem.line) for problem in self.errors if problem.line is not None)
+
     def with_pass(self, report: Report, statistics: Mapping[str, Any], duration_s: float) -> DatasetValidationResult:
         """The result together with what a further pass over the same files found."""
         assert isinstance(self.errors, ProblemLog), "there are two passes"
         assert isinstance(self.warnings, ProblemLog), "there are two passes"
-        files = [str(self.path)]
+        files = [str(path) for path in self.files.paths]
         return replace(
             self,
             errors=MergedProblems(files, self.errors, report.errors),
@@ -108,7 +124,9 @@ class DatasetValidationResult:
         if self.error_count == 1:
             what = str(first)
         else:
-            what = f"{self.path.name}: {self.error_count} errors, the first: {first}"
+            paths = self.files.paths
+            where = f"{len(paths)} files" if len(paths) > 1 else paths[0].name
+            what = f"{where}: {self.error_count} errors, the first: {first}"
         error = DataError(f"{what}; mend what `thinker validate` prints and run it again")
         for line in self.error_lines(limit):
             error.add_note(line)
@@ -116,96 +134,81 @@ class DatasetValidationResult:
 
 
 class DatasetValidator:
-    """Streams a JSONL file through the checks of its lines and its schema.
+    """Streams the files of a dataset through the checks of its lines and its schema, and hashes them meanwhile.
 
     Args:
-        schema: the fields of a row.
-        max_examples: checks no more rows than this; the file is hashed to its end all the same.
+        path: a JSONL file, or the files of a dataset.
+        schema: the fields of a row, or the file of a JSON Schema.
+        max_examples: checks no more rows than this; the files are hashed to their end all the same.
         checks: level by code, over the defaults of `thinker.validation.codes`.
         keep_errors: so many errors, and so many warnings, stay in memory; the others go to a temporary file.
+        workers: processes to start beside this one; None starts one for each further core, up to three, where the
+            dataset is large. Where rows must be checked one after the other (`unique`, `validator`), or against a JSON
+            Schema, this process checks them alone.
 
     Raises:
-        ConfigError: `checks` names a code that does not exist or whose level is fixed; a pattern is not valid.
+        ConfigError: `checks` names a code that does not exist or whose level is fixed; the schema cannot be used.
     """
 
     def __init__(
         self,
-        path: Path,
-        schema: Sequence[SchemaField],
+        path: Path | DatasetFiles,
+        schema: Sequence[SchemaField] | Path,
         *,
         max_examples: int | None = None,
         checks: Mapping[str, CheckLevel] | None = None,
         keep_errors: int = 10_000,
+        workers: int | None = None,
     ) -> None:
-        self._path = path
-        self._schema = tuple(schema)
+        self._files = path if isinstance(path, DatasetFiles) else DatasetFiles.of(path)
+        self._schema = schema if isinstance(schema, Path) else tuple(schema)
         self._max_examples = max_examples
         self._levels = codes.levels(checks or {})
         self._keep_errors = keep_errors
-        RowChecker(self._schema)  # a schema that cannot be used is refused here
+        self._workers = workers
+        row_checker(self._schema)  # a schema that cannot be used is refused here
 
     def validate(self) -> DatasetValidationResult:
-        """Check the dataset; the result tells errors, this raises only where the file cannot be read.
+        """Check the dataset; the result tells errors, this raises only where a file cannot be read.
 
         Raises:
-            DataError: the file cannot be read, or the problems past the bound cannot be kept.
+            DataError: a file cannot be read, or the problems past the bound cannot be kept.
+            PreconditionError: a package that a file's compression takes is not installed.
         """
         started = time.perf_counter()
-        report = Report(self._path, self._levels, self._keep_errors)
-        checker = RowChecker(self._schema)
-        rows, blank_lines, complete = 0, 0, True
-        with HashingLines(self._path) as lines:
-            for raw in _with_progress(lines):
-                if raw.number == 1 and lines.has_byte_order_mark:
-                    report.add("byte-order-mark", 1, "", "byte order mark, skipped")
-                if raw.blank:
-                    blank_lines += 1
-                    report.add("blank-line", raw.number, "", "blank line, skipped")
-                elif rows == self._max_examples:
-                    complete = False
-                    break
-                else:
-                    rows += 1
-                    self._check_row(raw, checker, report)
-            lines.drain()
-        if rows == 0:
+        report = Report(self._files, self._levels, self._keep_errors)
+        check = SchemaPass(self._schema, report, self._max_examples)
+        size_bytes = total_bytes(self._files)
+        workers = worker_count(size_bytes) if self._workers is None else self._workers
+        # One worker stands for two cores, which are busy then: a thread for the hash would only get in their way.
+        with DatasetBlocks(self._files, hash_beside=workers != 1) as blocks:
+            with contextlib.closing(_with_progress(blocks, size_bytes)) as shown:
+                check.run(shown, workers)
+            blocks.drain()
+        if check.rows == 0:
             report.add("no-rows", None, "", "no rows")
         return DatasetValidationResult(
-            path=self._path,
-            sha256=lines.sha256,
-            size_bytes=lines.size_bytes,
-            rows=rows,
-            blank_lines=blank_lines,
-            complete=complete,
+            contents=tuple(blocks.contents),
+            rows=check.rows,
+            blank_lines=check.blank_lines,
+            complete=check.complete,
             errors=report.errors,
             warnings=report.warnings,
             counts_by_code=dict(sorted(report.counts.items())),
-            memory_bytes_per_row=checker.memory_bytes_per_row,
+            memory_bytes_per_row=check.memory_bytes_per_row,
             duration_s=time.perf_counter() - started,
         )
 
-    def _check_row(self, raw: RawLine, checker: RowChecker, report: Report) -> None:
-        parsed = parse_row(raw)
-        for fault in parsed.problems:
-            excerpt = excerpt_of_text(fault.text, fault.at)
-            report.add(codes.CODES[fault.code].slug, raw.number, fault.field, fault.message, excerpt)
-        if parsed.value is None:
-            return
-        findings = checker.check(parsed.value, raw.number)
-        for finding in findings:
-            excerpt = "" if finding.rule == "missing" else excerpt_of_value(finding.value)
-            report.add(finding.rule, raw.number, finding.field, finding.message, excerpt)
 
-
-def _with_progress(lines: HashingLines) -> Iterator[RawLine]:
-    with progress.track("checking the dataset", lines.path.stat().st_size, "bytes") as bar:
+def _with_progress(blocks: DatasetBlocks, size_bytes: int) -> Generator[PlacedBlock, None, None]:
+    with progress.track("checking the dataset", size_bytes, "bytes") as bar:
         shown = 0
-        for raw in lines:
-            if lines.bytes_read - shown >= _PROGRESS_BYTES:
-                bar.advance(lines.bytes_read - shown)
-                shown = lines.bytes_read
-            yield raw
-        bar.advance(lines.bytes_read - shown)
+        for block in blocks:
+            if blocks.bytes_read - shown >= _PROGRESS_BYTES:
+                bar.advance(blocks.bytes_read - shown)
+                shown = blocks.bytes_read
+            yield block
+        bar.advance(blocks.bytes_read - shown)
 
 
 def _first(problems: ProblemLog | MergedProblems, limit: int, noun: str) -> list[str]:

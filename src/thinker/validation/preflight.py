@@ -7,19 +7,19 @@ beside the records to evaluate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from thinker.config.pipeline_models import SchemaField
-from thinker.data.dataset_files import DatasetFiles
+from thinker.config.pipeline_models import CheckLevel
+from thinker.data.dataset_files import DatasetFiles, PlacedRow
 from thinker.progress import track
 from thinker.tasks.base import Example, Task
+from thinker.validation import codes
 from thinker.validation.problems import excerpt_of_value
 from thinker.validation.report import Report
-from thinker.validation.rules import RowChecker
 
 _BATCH_ROWS: Final = 512
 
@@ -51,6 +51,7 @@ class Found:
         row: the row concerned; None where the dataset as a whole is meant.
         field: path of the value concerned.
         value: what an excerpt is taken from; None shows none.
+        level: in place of that of the rule; None keeps it.
     """
 
     rule: str
@@ -58,6 +59,7 @@ class Found:
     row: CheckedRow | None = None
     field: str = ""
     value: Any = None
+    level: CheckLevel | None = None
 
 
 class Check(Protocol):
@@ -97,22 +99,33 @@ class PreflightResult:
 
 def run_preflight(
     files: DatasetFiles,
-    schema: Sequence[SchemaField],
     task: Task,
     checks: Sequence[Check],
     report: Report,
     *,
+    refused: Collection[tuple[str, int]] = (),
     max_examples: int | None = None,
     expected_sha256: str,
 ) -> PreflightResult:
     """Hand the rows of `files` to `checks`, and what they find to `report`.
 
+    Args:
+        files: the dataset.
+        task: reads rows as examples.
+        checks: made for this dataset.
+        report: takes the problems.
+        refused: file and line of the rows that the first pass found errors in; they are left out.
+        max_examples: as in the first pass.
+        expected_sha256: of the bytes that the first pass saw.
+
     Raises:
         DataError: the files are not those of `expected_sha256`.
+        ConfigError: code of the user's failed; names the row.
     """
     active = [check for check in checks if any(report.level(rule) != "off" for rule in check.rules)]
     count = 0
-    rows = _checked_rows(files, schema, task, report, max_examples, expected_sha256)
+    placed = files.parsed(max_examples=max_examples, expected_sha256=expected_sha256)
+    rows = _checked_rows(placed, task, report, refused)
     with track("preflight", None, "rows") as bar:
         while batch := list(islice(rows, _BATCH_ROWS)):
             count += len(batch)
@@ -131,23 +144,15 @@ def run_preflight(
 
 
 def _checked_rows(
-    files: DatasetFiles,
-    schema: Sequence[SchemaField],
-    task: Task,
-    report: Report,
-    max_examples: int | None,
-    expected: str,
+    rows: Iterable[PlacedRow], task: Task, report: Report, refused: Collection[tuple[str, int]]
 ) -> Iterator[CheckedRow]:
-    checker = RowChecker(schema)
-    for row in files.parsed(max_examples=max_examples, expected_sha256=expected):
+    # A rule that was turned down may let rows through that the task's reader does not expect.
+    lenient = any(report.level(rule) != "error" for rule in codes.SCHEMA_RULES)
+    refusals = (ValueError, LookupError, TypeError, AttributeError) if lenient else (ValueError,)
+    for row in rows:
         value, line = row.parsed.value, row.raw.number
-        if value is None:
+        if value is None or (str(row.file), line) in refused:
             continue
-        findings = checker.check(value, line)
-        if any(report.level(finding.rule) == "error" for finding in findings):
-            continue
-        # A rule that was turned down may let rows through that the task's reader does not expect.
-        refusals = (ValueError, LookupError, TypeError, AttributeError) if findings else (ValueError,)
         try:
             example = task.example(value)
         except refusals as error:
@@ -160,4 +165,5 @@ def _checked_rows(
 def _report(report: Report, found: Found) -> None:
     line = found.row.line if found.row else None
     excerpt = "" if found.value is None else excerpt_of_value(found.value)
-    report.add(found.rule, line, found.field, found.message, excerpt, file=found.row.file if found.row else None)
+    file = found.row.file if found.row else None
+    report.add(found.rule, line, found.field, found.message, excerpt, file=file, level=found.level)

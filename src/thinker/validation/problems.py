@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
 import itertools
 import json
@@ -73,7 +72,7 @@ class ProblemLog:
         if len(self._kept) < self._keep:
             self._kept.append(problem)
         else:
-            self._write(json.dumps(dataclasses.astuple(problem)).encode() + b"\n")
+            self._write(json.dumps(list(vars(problem).values())).encode() + b"\n")
 
     def __len__(self) -> int:
         return self._count

@@ -50,6 +50,7 @@ class PytestRun:
     Attributes:
         counts: tests by category (`passed`, `failed`, `error`, `skipped`, …) and `deselected`.
         failures: node ids of what failed, in order.
+        passed_tests: node ids of what passed, in order.
         collection_errors: how many files could not be collected.
         stopped_by: what ended the run out of turn: pytest.exit, sys.exit, an error in pytest or a plugin.
         exit_code: pytest's; None where it did not return.
@@ -58,6 +59,7 @@ class PytestRun:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.failures: list[str] = []
+        self.passed_tests: list[str] = []
         self.collection_errors = 0
         self.interrupted = False
         self.stopped_by: BaseException | None = None
@@ -74,6 +76,8 @@ class PytestRun:
         self.counts[category] += 1
         if category in ("failed", "error"):
             self.failures.append(report.nodeid)
+        elif category == "passed":
+            self.passed_tests.append(report.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

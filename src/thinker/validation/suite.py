@@ -30,6 +30,7 @@ class TestSuiteResult:
         exit_code: pytest's; None where it did not run or was stopped before it could tell.
         args: pytest's command line.
         failures: node ids of what failed, in order.
+        passed_tests: node ids of what passed, in order.
     """
 
     __test__ = False
@@ -46,6 +47,7 @@ class TestSuiteResult:
     duration_s: float = 0.0
     args: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    passed_tests: tuple[str, ...] = ()
 
 
 class TestSuiteRunner:
@@ -91,6 +93,7 @@ class TestSuiteRunner:
             duration_s=time.perf_counter() - started,
             args=tuple(args),
             failures=tuple(run.failures),
+            passed_tests=tuple(run.passed_tests),
         )
         if problem := self._problem(result, run):
             kept = f"; the whole output is in {output}" if output else ""

@@ -15,7 +15,8 @@ def test_absent_or_null_means_the_other_files_value(project: Project) -> None:
     project.pipeline("", "  checkpoint_dir: out/adapter\n")
     experiment = project.load()
     root = project.root.resolve()
-    assert experiment.dataset_path == experiment.pipeline.data_validation.path == root / "data.jsonl"
+    assert experiment.pipeline.data_validation.path == root / "data.jsonl"
+    assert experiment.dataset.paths == (root / "data.jsonl",)
     evaluation = experiment.pipeline.evaluation
     assert evaluation is not None
     assert evaluation.base_model == experiment.base_model == "org/model"
@@ -56,13 +57,13 @@ def test_validate_lets_the_files_differ(project: Project) -> None:
     project.lora("  train_file: other.jsonl\n", "  train_file: data.jsonl\n")
     project.lora("  name: org/other\n", "  name: org/model\n")
     project.lora("  checkpoint_dir: out/other\n", "  checkpoint_dir: out/adapter\n")
-    assert project.load("validate").dataset_path == project.root.resolve() / "data.jsonl"
+    assert project.load("validate").dataset.paths == (project.root.resolve() / "data.jsonl",)
 
 
 def test_two_paths_of_one_content_are_one_dataset(project: Project) -> None:
     project.write("copy.jsonl", (project.root / "data.jsonl").read_text(encoding="utf-8"))
     project.lora("  train_file: copy.jsonl\n", "  train_file: data.jsonl\n")
-    assert project.load().dataset_path == project.root.resolve() / "data.jsonl"
+    assert project.load().dataset.paths == (project.root.resolve() / "data.jsonl",)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

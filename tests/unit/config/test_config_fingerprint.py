@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from config_project import PIPELINE, Project
 
+import thinker
 from thinker.config import Experiment, PipelineConfig, Recipe
 from thinker.config import model_types as types
-from thinker.config.fingerprint import config_fingerprint, gate_digest, model_identity, training_fingerprint
+from thinker.config.fingerprint import config_fingerprint, model_identity, training_fingerprint
 from thinker.config.resolved import resolved_config
 from thinker.errors import ConfigError
 from thinker.hashing import sha256_file
+from thinker.tasks.scifact_claims import ScifactClaims
+from thinker.validation.known_verdicts import KnownVerdicts
 
 VERSIONS = {"python": "3.11", "torch": "2.13"}
 
@@ -28,8 +31,8 @@ def training(experiment: Experiment, **changed: Any) -> str:
     return training_fingerprint(experiment, **given)
 
 
-def gate(experiment: Experiment, **changed: Any) -> str:
-    return gate_digest(experiment, **{"dataset_sha256": "d", "versions": VERSIONS, **changed})
+def gate(experiment: Experiment) -> str:
+    return KnownVerdicts(experiment, ScifactClaims()).inputs.digest
 
 
 ALL: list[Callable[[Experiment], str]] = [config, training, gate]
@@ -115,6 +118,8 @@ _OTHER: dict[str, Any] = {
     "pipeline.evaluation.claims_file": Path("corpus.jsonl"),
     "pipeline.evaluation.corpus_file": Path("claims.jsonl"),
     "pipeline.evaluation.data_file": Path("claims.jsonl"),
+    "pipeline.data_validation.custom_checks": ("thinker.hashing:digest",),
+    "pipeline.tests.inputs": (Path("suite/test_ok.py"),),
     "pipeline.evaluation.dtype": "float16",
     "lora.model.quantization": "4bit",
     "lora.model.device_map": None,
@@ -147,12 +152,15 @@ _IN_TRAINING = {
     *(f"lora.{key}" for key in _keys(Recipe) if not key.startswith("output.")),
 } - {"lora.model.name", "lora.model.revision", "lora.model.hf_token", "lora.model.device_map", "lora.data.train_file"}
 _IN_GATE = {
-    *(f"pipeline.tests.{key}" for key in ("path", "markers", "args", "enabled")),
-    *(f"pipeline.data_validation.{key}" for key in ("schema", "max_examples", "checks")),
+    *(f"pipeline.tests.{key}" for key in ("path", "markers", "args", "inputs", "enabled")),
+    *(f"pipeline.data_validation.{key}" for key in ("schema", "max_examples", "checks", "custom_checks")),
     *(f"pipeline.evaluation.{key}" for key in ("claims_file", "corpus_file", "data_file")),
     "pipeline.task",
     *(f"lora.model.{key}" for key in ("name", "revision", "prompt_format")),
     *(f"lora.training.{key}" for key in ("max_seq_length", "on_overlong", "claim_c1_weight", "evidence_weight")),
+    # How many rows are trained on, and in how many steps.
+    *(f"lora.training.{key}" for key in ("num_epochs", "max_steps", "warmup_steps", "per_device_batch_size")),
+    *("lora.training.gradient_accumulation_steps", "lora.data.validation_split", "lora.data.seed"),
 }
 
 
@@ -181,8 +189,6 @@ def test_each_key_changes_just_the_digests_that_rest_on_it(project: Project, key
     file, *steps = key.split(".")
     part = "recipe" if file == "lora" else "pipeline"
     after = dataclasses.replace(before, **{part: _changed(getattr(before, part), steps, key, project.root)})
-    if key == "pipeline.data_validation.path":
-        after = dataclasses.replace(after, dataset_path=after.pipeline.data_validation.path)
     assert (config(after) != config(before)) == (key not in _NOT_IN_CONFIG)
     assert (training(after) != training(before)) == (key in _IN_TRAINING)
     assert (gate(after) != gate(before)) == (key in _IN_GATE)
@@ -197,13 +203,15 @@ def test_what_training_is_told_is_in_its_fingerprint(project: Project, changed: 
     assert training(experiment, **changed) != training(experiment)
 
 
-@pytest.mark.parametrize("changed", [{"dataset_sha256": "e"}, {"versions": {}}])
-def test_what_the_gate_is_told_is_in_its_digest(project: Project, changed: dict[str, Any]) -> None:
-    experiment = project.load()
-    assert gate(experiment, **changed) != gate(experiment)
+def test_thinkers_version_is_in_the_gate_digest(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = gate(project.load())
+    monkeypatch.setattr(thinker, "__version__", "99.9")
+    assert gate(project.load()) != before
 
 
-@pytest.mark.parametrize("name", ["claims.jsonl", "corpus.jsonl", "suite/test_ok.py", "suite/data/new.json"])
+@pytest.mark.parametrize(
+    "name", ["data.jsonl", "claims.jsonl", "corpus.jsonl", "suite/test_ok.py", "suite/data/new.json"]
+)
 def test_the_gate_digest_holds_contents(project: Project, name: str) -> None:
     before = gate(project.load())
     project.write(name, "changed")

@@ -144,7 +144,7 @@ def test_paths_are_relative_to_the_file_that_states_them(project: Project, monke
     experiment = project.load()
     assert experiment.recipe is not None
     assert experiment.recipe.data.train_file == project.root.resolve() / "data.jsonl"
-    assert experiment.dataset_path == project.root.resolve() / "data.jsonl"
+    assert experiment.dataset.paths == (project.root.resolve() / "data.jsonl",)
 
 
 def test_runs_go_below_the_current_folder_unless_a_place_is_given(
@@ -256,3 +256,14 @@ def test_importing_the_configuration_imports_nothing_heavy() -> None:
     code = "import sys, thinker.config; print({'torch', 'transformers', 'pytest', 'numpy', 'rich'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "set()"
+
+
+def test_what_the_suite_is_said_to_read_must_be_there(project: Project) -> None:
+    project.write("data/a.csv", "")
+    project.pipeline("  path: suite\n  inputs: [data, 'data/*.csv', gone, 'data/*.json']\n", "  path: suite\n")
+    problems = project.problems("validate")
+    root = project.root.resolve()
+    assert problems == [
+        f"pipeline.yaml:3:32: tests.inputs[2]: no such file or folder: gone (resolved: {root / 'gone'})",
+        f"pipeline.yaml:3:38: tests.inputs[3]: no file matches data/*.json (resolved: {root / 'data/*.json'})",
+    ]

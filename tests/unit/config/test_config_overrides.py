@@ -87,7 +87,7 @@ def test_a_relative_path_starts_from_the_current_folder(project: Project, monkey
             "pipeline.evaluation.checkpoint_dir=",
         ]
     )
-    assert experiment.dataset_path == here / "other.jsonl"
+    assert experiment.dataset.paths == (here / "other.jsonl",)
     assert experiment.pipeline.tests.path == here / "test_ok.py"
     assert experiment.checkpoint_dir == here / "adapter"
 

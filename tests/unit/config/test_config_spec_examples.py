@@ -51,7 +51,7 @@ def test_both_examples_make_one_experiment(spec_pipeline: Path, command: str) ->
     experiment = load_experiment(spec_pipeline, command=command)  # type: ignore[arg-type]
     cns = spec_pipeline.parents[2] / "cns-support-models"
     assert experiment.config_path == spec_pipeline
-    assert experiment.dataset_path == cns / "data/processed/scifact_claim_extractor.jsonl"
+    assert experiment.dataset.paths == (cns / "data/processed/scifact_claim_extractor.jsonl",)
     assert experiment.checkpoint_dir == cns / "checkpoints/claim-extractor-scifact"
     assert experiment.base_model == "meta-llama/Llama-3.1-8B-Instruct"
     assert experiment.evaluate_base_only is False

@@ -86,7 +86,7 @@ def test_an_alias_stands_for_its_anchor_and_shares_nothing_with_it() -> None:
         ("a: @x", "f:1:4: bad YAML: found character '@' that no value can start with"),
         ("- a\nb: 1", "f:2:1: bad YAML: does not go on with what begins in line 1"),
         ("a: 'x\n", "f:2:1: bad YAML: found unexpected end of stream"),
-        ("a: *x", "f:1:4: bad YAML: found undefined alias 'x'"),
+        ("a: *x", "f:1:4: bad YAML: found undefined alias 'x' (text that begins with '*' needs quotes)"),
         ("a: 1\n---\nb: 2", "f:2:1: bad YAML: a second document"),
         ("ab: \x01", "f:1:5: bad YAML: the character '\\x01' is not allowed"),
         ("a: !secret x", "f:1:4: a: the tag '!secret' is not allowed"),

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.compressed import compress
 
 from thinker.data.convert import convert_scifact
 from thinker.errors import ConversionError
@@ -80,6 +81,19 @@ def test_claims_without_gold_labels_are_refused_with_their_place(files: tuple[Pa
     files[0].write_text(json.dumps({"id": 1, "claim": "Eis."}), encoding="utf-8")
     with pytest.raises(ConversionError, match=r"claims\.jsonl:1: no `evidence`: claims without gold labels"):
         convert_scifact(*files)
+
+
+def test_compressed_inputs_give_the_same_rows(files: tuple[Path, Path, Path]) -> None:
+    plain = convert_scifact(*files)
+    packed = [path.with_name(f"{path.name}.gz") for path in files[:2]]
+    for path, target in zip(files, packed, strict=False):
+        target.write_bytes(compress(path.read_bytes(), ".gz"))
+    assert convert_scifact(*packed, files[2]) == plain
+
+
+def test_plain_rows_are_not_written_under_a_compressed_name(files: tuple[Path, Path, Path]) -> None:
+    with pytest.raises(ConversionError, match=r"train\.jsonl\.GZ: rows are written as plain text; take \.GZ off"):
+        convert_scifact(files[0], files[1], files[2].with_suffix(".jsonl.GZ"))
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support.tiny_model import make_tiny_model
 
 from thinker.data.encode import EncodedExample, Encoder, token_weights
-from thinker.data.encoded_rows import truncate_prompt
+from thinker.data.fit import truncate_prompt
 from thinker.errors import PreconditionError
 from thinker.tasks.base import Example, Message, WeightSpan
 
@@ -92,6 +92,44 @@ def test_a_tokenizer_without_eos_is_refused(tiny_model: Path) -> None:
     tokenizer.eos_token = None
     with pytest.raises(PreconditionError, match="end-of-sequence"):
         Encoder(tokenizer, "raw")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=30), st.text(max_size=30)), max_size=20))
+def test_many_examples_are_encoded_as_one_alone_and_an_error_keeps_its_place(tokenizer, texts) -> None:
+    encoder = Encoder(tokenizer, "raw")
+    found = list(encoder.encode_all([(Example(*each), [WeightSpan(0, 1, 2.0)]) for each in texts]))
+    for (prompt, completion), encoded in zip(texts, found, strict=True):
+        if prompt:
+            assert encoded == encoder.encode(Example(prompt, completion), [WeightSpan(0, 1, 2.0)])
+            assert (encoded.ids[-1], encoded.weights[-1]) == (tokenizer.eos_token_id, 1.0)
+        else:
+            assert isinstance(encoded, ValueError)
+
+
+def test_batches_are_bounded_and_every_row_is_in_one(tokenizer, monkeypatch) -> None:
+    from thinker.data import encode
+
+    monkeypatch.setattr(encode, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(encode, "_BATCH_CHARACTERS", 20)
+    examples = [Example("one" * length, "two") for length in (1, 1, 1, 1, 9, 9, 1)]
+    batches = list(encode._batches((example, ()) for example in examples))
+    assert [len(batch) for batch in batches] == [3, 2, 1, 1]
+    assert [example for batch in batches for example, _ in batch] == examples
+
+
+@pytest.mark.parametrize(("seam", "differs"), [(("capit", "al"), True), (("capital", " two"), False)])
+def test_a_seam_differs_where_a_token_would_reach_over_it(tokenizer, seam, differs: bool) -> None:
+    prompt, completion = seam
+    padding = "one two three " * 40
+    examples = [Example(prompt, completion), Example(padding + prompt, completion + " " + padding)]
+    assert Encoder(tokenizer, "raw").seams_differ(examples) == [differs, differs]
+    for example in examples:
+        apart = [
+            tokenizer(text, add_special_tokens=False)["input_ids"] for text in (example.prompt, example.completion)
+        ]
+        joined = tokenizer(example.prompt + example.completion, add_special_tokens=False)["input_ids"]
+        assert (apart[0] + apart[1] != joined) is differs
 
 
 def test_a_token_that_touches_two_spans_takes_the_larger_weight() -> None:

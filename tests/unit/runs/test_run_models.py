@@ -57,7 +57,8 @@ def full_record() -> RunRecord:
     """Every section filled."""
     example = SPECIFICATION_EXAMPLE
     counts = {"passed": 3, "failed": 0, "errors": 0, "skipped": 1, "exit_code": 0, "duration_s": 1.5, "args": ["-v"]}
-    dataset = {"path": "d.jsonl", "sha256": SHA, "size_bytes": 9, "rows": 2, "errors": 0}
+    file = {"path": "d.jsonl", "sha256": SHA, "size_bytes": 9}
+    dataset = {**file, "files": [file], "rows": 2, "errors": 0}
     base_model = BaseModelRecord(name="m.gguf", identity={"kind": "gguf", "sha256": SHA, "files": {"a": SHA}})
     return record(
         **{**example, "git": GitState(commit="abc123", branch="main", dirty=False)},
@@ -68,7 +69,7 @@ def full_record() -> RunRecord:
         argv=["thinker", "run"],
         overrides=["training.learning_rate=1e-4"],
         digests={"config": SHA, "training": SHA, "gate": SHA},
-        inputs=[{"role": "dataset", "path": "d.jsonl", "sha256": SHA, "size_bytes": 9}],
+        inputs=[{"role": "dataset", **file}],
         seeds={"data": 42},
         environment={
             "python": "3.11.7", "implementation": "CPython", "platform": "Linux", "machine": "x86_64",

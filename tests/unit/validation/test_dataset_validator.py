@@ -229,7 +229,7 @@ class TestWhatIsSaid:
                 check(dataset, b'{"prompt": "%s"}\n' % (b"x" * 985) * 3000, PROMPT)
         finally:
             progress.set_mode("off")
-        assert "3000000/3000000 bytes" in caplog.text
+        assert "checking the dataset: 3.0/3.0 MB, " in caplog.text
 
 
 class TestExcerpts:
