@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import logging
 import os
-import sys
-import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from thinker import plugins
 from thinker.config import Experiment
-from thinker.config.fingerprint import config_fingerprint, gate_digest, model_identity, training_fingerprint
-from thinker.config.pipeline_models import SchemaField
+from thinker.config.fingerprint import config_fingerprint, model_identity, training_fingerprint
 from thinker.config.recipe_models import Recipe
 from thinker.data.prepare import PreparedData, held_out_values, prepare_data
-from thinker.errors import ConfigError, DataError, EvaluationError, PreconditionError, TestSuiteError
+from thinker.errors import ConfigError, DataError, EvaluationError, PreconditionError
 from thinker.evaluation.base import GeneratorContext
 from thinker.evaluation.evaluator import (
     BASE_PREDICTIONS,
@@ -28,26 +22,26 @@ from thinker.evaluation.evaluator import (
     generator_name,
     sampling_of,
 )
+from thinker.files import cache_dir
 from thinker.hashing import digest
+from thinker.modeling.memory import PeakMemory
 from thinker.modeling.packages import HOW_TO_INSTALL, require_packages
 from thinker.runs import RunRecorder, environment, library_versions, sections
+from thinker.runs.models import EstimatesRecord
 from thinker.runs.plots import confusion_plot, loss_plot
-from thinker.secrets import mask
 from thinker.tasks.base import Task, evaluation_inputs
 from thinker.training.base import TrainingContext, TrainingReport, create_training_backend
+from thinker.training.estimate import estimate, memory_warnings
 from thinker.training.hf_peft.artifacts import read_manifest
-from thinker.validation import DatasetValidationResult, DatasetValidator, TestSuiteResult, TestSuiteRunner
-from thinker.validation.checks import checks_for
-from thinker.validation.codes import levels
-from thinker.validation.preflight import run_preflight
-from thinker.validation.report import Report
+from thinker.validation.gate import Gate
+from thinker.validation.recheck import recheck_tokens
+from thinker.validation.reporting import Reporting
 
 log = logging.getLogger("thinker")
 
 Command = Literal["validate", "train", "eval", "run"]
-# What an adapter's bits, or a gate's verdict, depend on.
+# What an adapter's bits depend on.
 _TRAINING_PACKAGES = ("thinker", "torch", "transformers", "peft", "tokenizers", "accelerate", "bitsandbytes")
-_GATE_PACKAGES = ("thinker", "pytest", "tokenizers")
 
 
 class ThinkerPipeline:
@@ -57,56 +51,50 @@ class ThinkerPipeline:
         experiment: the configuration.
         recorder: of this run.
         suite_stream: where pytest's output is shown; None shows it on standard output.
+        reporting: how the dataset's problems are told; None as `Reporting` by default.
     """
 
-    def __init__(self, experiment: Experiment, recorder: RunRecorder, *, suite_stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        recorder: RunRecorder,
+        *,
+        suite_stream: TextIO | None = None,
+        reporting: Reporting | None = None,
+    ) -> None:
         self.experiment, self.recorder = experiment, recorder
         self.task: Task = plugins.resolve("tasks", experiment.pipeline.task)()
-        self._suite_stream = suite_stream
+        self._suite_stream, self._reporting = suite_stream, reporting
+        self._gate: Gate | None = None
         self._dataset_sha256: str | None = None
         self._tokenizer: Any = None
 
-    def run(self, command: Command, *, skip_validation: bool = False) -> None:
+    def run(self, command: Command, *, skip_validation: bool = False, force: bool = False) -> None:
         """Do what the command line's subcommand of that name does."""
         self._record_inputs()
         self._require_what_it_takes(command)
         if skip_validation:
             self._skip_validation()
         else:
-            self.validate()
+            self.validate(force=force)
         if command in ("train", "run"):
             self.train()
         if command in ("eval", "run"):
             self.evaluate()
 
-    def validate(self) -> None:
-        """The gate: test suite, then dataset.
+    def validate(self, *, force: bool = False) -> None:
+        """The gate: test suite, then dataset; or the receipt of an earlier pass, unless `force` says to run it.
 
         Raises:
             TestSuiteError: the suite failed or nothing in it ran.
             DataError: the dataset has errors.
         """
-        validator = self._validator()
-        before = self.experiment.dataset.sha256()
-        suite = self._run_suite()
-        with self.recorder.stage("dataset"):
-            result = self._preflight(validator.validate())
-        self.recorder.update(validation=sections.validation(suite=suite, dataset=result))
-        for line in result.error_lines() if result.error_count > 1 else ():  # one alone is the exception's message
-            log.error(line)
-        for line in result.warning_lines():
-            log.info(line)
-        self._save_problems(result)
-        result.raise_if_failed()
-        if result.sha256 != before:
-            raise DataError(
-                f"{self.experiment.dataset_path} changed while the test suite ran, which saw another file; run again"
-            )
-        self._dataset_sha256 = result.sha256
-        versions = library_versions(_GATE_PACKAGES)
-        self._digests(gate=gate_digest(self.experiment, dataset_sha256=result.sha256, versions=versions))
-        tests = f"{suite.passed} tests" if suite.status != "disabled" else "test suite disabled"
-        log.info("gate passed: %s, %d rows, sha256 %s", tests, result.rows, result.sha256[:12])
+        self._gate = Gate(
+            self.experiment, self.task, self.recorder, suite_stream=self._suite_stream, reporting=self._reporting
+        )
+        self._gate.run(force=force)
+        self._dataset_sha256 = self._gate.dataset_sha256
+        self._digests(gate=self._gate.digest)
 
     def train(self) -> TrainingReport:
         """Train on exactly the bytes that passed the gate."""
@@ -115,8 +103,10 @@ class ThinkerPipeline:
         context = self._training_context(recipe, data)
         self._digests(training=context.training_fingerprint)
         assert self.experiment.pipeline.training is not None  # _recipe() saw to it
-        with self.recorder.stage("train"):
+        predicted = self._estimate(context, probe=False)
+        with self.recorder.stage("train"), PeakMemory() as peak:
             report = create_training_backend(self.experiment.pipeline.training, context).train()
+        self.recorder.update(estimates=sections.measured(predicted, report, peak))
         self.recorder.update(training=sections.training(self.experiment, report, data, self._identity()))
         self._record_environment(report.settings.get("device"))
         if report.step_log is not None and loss_plot(report.step_log, self.recorder.folder / "loss.png"):
@@ -146,7 +136,8 @@ class ThinkerPipeline:
         predictions = self.recorder.folder / "predictions.jsonl"
         with self.recorder.stage("evaluate"):
             held_out = self._held_out(adapter)
-            report = Evaluator(EvaluationContext(self.task, context, held_out, predictions)).evaluate()
+            evaluation = EvaluationContext(self.task, context, held_out, predictions, self._require_same_records)
+            report = Evaluator(evaluation).evaluate()
         self.recorder.update(evaluation=sections.evaluation(experiment, report, self._identity()))
         self._record_environment(report.settings.get("device"))
         self.recorder.artifact("predictions", predictions)
@@ -157,6 +148,10 @@ class ThinkerPipeline:
         if report.confusion and confusion_plot(report.confusion, self.recorder.folder / "confusion.png"):
             self.recorder.artifact("confusion_plot", self.recorder.folder / "confusion.png")
         return report
+
+    def _require_same_records(self) -> None:
+        if self._gate is not None:
+            self._gate.require_same_records()
 
     def _held_out(self, adapter: Path | None) -> list[dict[str, Any]]:
         """The rows kept from training, where no input file says what to evaluate."""
@@ -181,15 +176,33 @@ class ThinkerPipeline:
             "validation_split": data.validation_split,
         }
 
-    def dry_run(self, *, skip_validation: bool = False) -> None:
-        """The gate and the plan, without training; the record holds both."""
+    def dry_run(self, *, skip_validation: bool = False, force: bool = False, probe: bool = True) -> None:
+        """The gate, the plan and what training will take, without training; the record holds all three.
+
+        A probe trains two steps in a process of its own, and measures them.
+        """
         self._record_inputs()
         self._require_what_it_takes("train")
         if skip_validation:
             self._skip_validation()
         else:
-            self.validate()
-        self._prepare(self._recipe())
+            self.validate(force=force)
+        recipe = self._recipe()
+        context = self._training_context(recipe, self._prepare(recipe))
+        self._digests(training=context.training_fingerprint)
+        self._estimate(context, probe=probe)
+
+    def _estimate(self, context: TrainingContext, *, probe: bool) -> EstimatesRecord:
+        """What training will take, recorded; a warning where it will not fit."""
+        with self.recorder.stage("estimate"):
+            found = estimate(context, probe=probe)
+        predicted = sections.prediction(found)
+        self.recorder.update(estimates=predicted)
+        for note in found.notes:  # of a backend that computes elsewhere, nothing was to be expected
+            log.log(logging.INFO if found.device is None else logging.WARNING, "%s", note)
+        for line in memory_warnings(found, context):
+            log.warning("%s", line)
+        return predicted
 
     @property
     def cache_dir(self) -> Path:
@@ -201,6 +214,8 @@ class ThinkerPipeline:
         training = self.experiment.pipeline.training
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise PreconditionError("several processes (torchrun, accelerate) cannot train together yet; start one")
+        for name in self.experiment.pipeline.data_validation.custom_checks:
+            plugins.resolve("checks", name)
         if command in ("train", "run") and training is not None:
             plugins.resolve("backends", training.backend)
         if command in ("eval", "run"):
@@ -210,67 +225,8 @@ class ThinkerPipeline:
         if command != "validate":
             require_packages()
 
-    def _digests(self, **found: str) -> None:
+    def _digests(self, **found: str | None) -> None:
         self.recorder.update(digests={**self.recorder.record.digests.model_dump(), **found})
-
-    def _save_problems(self, result: DatasetValidationResult) -> None:
-        """Every problem as a JSON line: the console shows only the first ones."""
-        if result.error_count + result.warning_count == 0:
-            return
-        path = self.recorder.folder / "dataset_problems.jsonl"
-        problems = itertools.chain(result.errors, result.warnings)
-        try:
-            with path.open("w", encoding="utf-8") as file:
-                file.writelines(mask(json.dumps(asdict(p), default=str, ensure_ascii=False)) + "\n" for p in problems)
-        except OSError as error:  # the data's errors are what matters now
-            log.warning("the list of problems is not kept in full in %s: %s", path, error.strerror)
-        else:
-            self.recorder.artifact("dataset_problems", path)
-
-    def _run_suite(self) -> TestSuiteResult:
-        runner = TestSuiteRunner(self.experiment.pipeline.tests)
-        output = self.recorder.folder / "pytest.txt"
-        with self.recorder.stage("tests"):
-            try:
-                suite = runner.run(output=output, stream=self._suite_stream or sys.stdout)
-            except TestSuiteError as error:
-                self.recorder.update(validation=sections.validation(suite=getattr(error, "result", None), failed=True))
-                raise
-            finally:
-                if output.is_file():
-                    self.recorder.artifact("pytest_output", output)
-        self.recorder.update(validation=sections.validation(suite=suite))
-        return suite
-
-    def _validator(self) -> DatasetValidator:
-        config = self.experiment.pipeline.data_validation
-        return DatasetValidator(
-            self.experiment.dataset_path,
-            self._schema(),
-            max_examples=config.max_examples,
-            checks=config.checks,
-        )
-
-    def _schema(self) -> tuple[SchemaField, ...]:
-        schema = self.experiment.pipeline.data_validation.schema
-        return schema if schema is not None else self.task.default_schema
-
-    def _preflight(self, schema_pass: DatasetValidationResult) -> DatasetValidationResult:
-        """The checks beyond the schema, added to what the schema's found."""
-        experiment = self.experiment
-        config = experiment.pipeline.data_validation
-        report = Report(experiment.dataset_path, levels(config.checks))
-        started = time.perf_counter()
-        found = run_preflight(
-            experiment.dataset,
-            self._schema(),
-            self.task,
-            checks_for(experiment, self.task),
-            report,
-            max_examples=config.max_examples,
-            expected_sha256=schema_pass.sha256,
-        )
-        return schema_pass.with_pass(report, found.statistics, time.perf_counter() - started)
 
     def _skip_validation(self) -> None:
         log.warning("the gate was skipped (--skip-validation): nothing says that these data are fit to train on")
@@ -280,15 +236,15 @@ class ThinkerPipeline:
     def _record_inputs(self) -> None:
         experiment, recipe = self.experiment, self.experiment.recipe
         training, evaluation = experiment.pipeline.training, experiment.pipeline.evaluation
-        paths = {"pipeline": experiment.config_path, "dataset": experiment.dataset_path}
+        files = [("pipeline", experiment.config_path), *(("dataset", path) for path in experiment.dataset.paths)]
         if training is not None:
-            paths["recipe"] = training.config_path
+            files.append(("recipe", training.config_path))
         if evaluation is not None:
-            paths |= {role: path for role, path in evaluation_inputs(evaluation).items() if path.is_file()}
+            files += [(role, path) for role, path in evaluation_inputs(evaluation).items() if path.is_file()]
         seeds = {"data": recipe.data.seed} if recipe else {}
         if evaluation is not None:
             seeds["evaluation"] = evaluation.seed
-        self.recorder.update(inputs=sections.inputs(paths), seeds=seeds)
+        self.recorder.update(inputs=sections.inputs(files), seeds=seeds)
         self._digests(config=config_fingerprint(experiment))
         self._record_environment(None)
 
@@ -306,15 +262,27 @@ class ThinkerPipeline:
         if self._dataset_sha256 is None:
             raise DataError("the dataset was not checked; call validate() first")
         with self.recorder.stage("encode"):
+            tokenizer = self._load_tokenizer()
+            if self._gate is not None:
+                self._gate.require_same_tokenizer()
             data = prepare_data(
                 self.experiment,
                 recipe,
                 self.task,
-                self._load_tokenizer(),
+                tokenizer,
                 tokenizer_identity=digest(self._identity()),
                 dataset_sha256=self._dataset_sha256,
                 cache_dir=self.cache_dir,
             )
+            if self._gate is not None and self._gate.encoding_sha256 != data.rows.encoding_sha256:
+                recheck_tokens(
+                    self.experiment,
+                    self.task,
+                    self._load_tokenizer(),
+                    dataset_sha256=self._dataset_sha256,
+                    cache_dir=self.cache_dir,
+                    gate_encoding_sha256=self._gate.encoding_sha256,
+                )
         plan = sections.plan(data)
         self.recorder.update(plan=plan)
         log.info("plan: %d steps over %d rows, %d held out", plan.steps, plan.rows, plan.held_out_rows)
@@ -412,9 +380,3 @@ def load_tokenizer_of(experiment: Experiment, cache: Path) -> Any:
         )
     except ImportError as error:
         raise PreconditionError(f"{error}; {HOW_TO_INSTALL}") from error
-
-
-def cache_dir(config_path: Path) -> Path:
-    """Where the cache of a pipeline file lies: `.thinker/cache` beside it, or THINKER_CACHE_DIR."""
-    configured = os.environ.get("THINKER_CACHE_DIR")
-    return Path(configured) if configured else config_path.parent / ".thinker" / "cache"

@@ -122,16 +122,21 @@ def _cpu_flags() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
-def hardware(recipe: Recipe) -> dict[str, str | int]:
-    """What a recipe computes on here, as far as an adapter's bits depend on it."""
-    device = resolve_device(recipe.model.device)
-    precision = resolve_precision(
+def precision_on(device: torch.device, recipe: Recipe) -> Precision:
+    """What the recipe's precision becomes on `device`."""
+    return resolve_precision(
         fp16=recipe.training.fp16,
         bf16=recipe.training.bf16,
         dtype=recipe.model.dtype,
         device_type=device.type,
         native_bf16=has_native_bf16(device),
     )
+
+
+def hardware(recipe: Recipe) -> dict[str, str | int]:
+    """What a recipe computes on here, as far as an adapter's bits depend on it."""
+    device = resolve_device(recipe.model.device)
+    precision = precision_on(device, recipe)
     kind = describe(device).partition(" ")[2] or device.type
     return {"device": kind, "compute": precision.compute, "weights": precision.storage, "threads": thread_count()}
 

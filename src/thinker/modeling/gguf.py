@@ -9,11 +9,14 @@ import contextlib
 import importlib.metadata
 import io
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from thinker.errors import PreconditionError
 from thinker.files import folder_in_one_step
 from thinker.hashing import sha256_file
+from thinker.modeling.packages import HOW_TO_INSTALL
 
 log = logging.getLogger("thinker")
 
@@ -24,8 +27,7 @@ def as_folder(gguf: Path, cache_dir: Path) -> Path:
     Raises:
         PreconditionError: the file is not a GGUF model that Transformers can read.
     """
-    version = importlib.metadata.version("transformers")
-    folder = cache_dir / "models" / f"{sha256_file(gguf)[:32]}-transformers-{version}"
+    folder = cache_dir / "models" / _folder_name(gguf)
     if folder.is_dir():
         return folder
     log.info("model: reading %s once into the cache (float32 weights)", gguf.name)
@@ -34,20 +36,41 @@ def as_folder(gguf: Path, cache_dir: Path) -> Path:
     return folder
 
 
+def tokenizer_folder(gguf: Path, cache_dir: Path) -> Path:
+    """A folder with the tokenizer of `gguf`: the one of `as_folder` if it was made, else one of the tokenizer alone.
+
+    Raises:
+        PreconditionError: Transformers is not installed, or cannot read the file's tokenizer.
+    """
+    try:
+        name = _folder_name(gguf)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise PreconditionError(f"reading the tokenizer of {gguf.name} takes Transformers; {HOW_TO_INSTALL}") from error
+    for kind in ("models", "tokenizers"):
+        if (folder := cache_dir / kind / name).is_dir():
+            return folder
+    log.info("tokenizer: reading that of %s once into the cache", gguf.name)
+    with folder_in_one_step(folder) as temporary:
+        with _gguf_errors(gguf):
+            tokenizer = _read_tokenizer(gguf)
+        tokenizer.save_pretrained(temporary)
+    return folder
+
+
+def _folder_name(gguf: Path) -> str:
+    return f"{sha256_file(gguf)[:32]}-transformers-{importlib.metadata.version('transformers')}"
+
+
 def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, GgufConfig
 
-    try:
-        # The reader draws a progress bar of its own, which nothing else turns off.
-        with contextlib.redirect_stderr(io.StringIO()):
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-            model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent, gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-            )
-    except (OSError, ValueError, ImportError, KeyError, NotImplementedError) as error:
-        raise PreconditionError(f"{gguf}: not a GGUF model that Transformers can read: {error}") from error
+    with _gguf_errors(gguf):
+        tokenizer = _read_tokenizer(gguf)
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        )
     # The weights are no longer quantized; a loader that found this key would try to unpack them again.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -57,3 +80,20 @@ def _convert(gguf: Path, folder: Path) -> None:
             tokenizer.save_pretrained(folder)
     except SafetensorError as error:  # a full disk
         raise OSError(str(error)) from error
+
+
+def _read_tokenizer(gguf: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+
+
+@contextlib.contextmanager
+def _gguf_errors(gguf: Path) -> Iterator[None]:
+    """What Transformers says of a file that it cannot read, in one line; without the progress bar of its own."""
+    try:
+        # Nothing else turns that bar off.
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except (OSError, ValueError, ImportError, KeyError, NotImplementedError) as error:
+        raise PreconditionError(f"{gguf}: not a GGUF model that Transformers can read: {error}") from error

@@ -70,6 +70,38 @@ def load_tokenizer(source: ModelSource) -> Any:
         return AutoTokenizer.from_pretrained(source.location(), **source.keywords())
 
 
+def load_model_config(source: ModelSource) -> Any:
+    """The model's `config.json` as a Transformers configuration; no weights are read.
+
+    Raises:
+        PreconditionError: there is no such model.
+    """
+    from transformers import AutoConfig
+
+    with _quiet(), _explained(source):
+        return AutoConfig.from_pretrained(source.location(), **source.keywords())
+
+
+def weight_files(source: ModelSource) -> list[Path]:
+    """The safetensors files that loading will read; empty for a hub model that was not downloaded yet.
+
+    Raises:
+        PreconditionError: a `.gguf` file cannot be read.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    place = source.location()
+    if not is_local(source.name):
+        try:
+            place = snapshot_download(
+                place, revision=source.revision, allow_patterns=["*.safetensors"], local_files_only=True
+            )
+        except LocalEntryNotFoundError:
+            return []
+    return sorted(Path(place).glob("*.safetensors"))
+
+
 def load_base_model(
     source: ModelSource,
     *,

@@ -7,12 +7,13 @@ import logging
 import os
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from thinker.errors import ConfigError, PreconditionError, ThinkerError, TrainingError
 from thinker.modeling.determinism import prepare, thread_count
-from thinker.modeling.devices import Precision, describe, has_native_bf16, resolve_device, resolve_precision
+from thinker.modeling.devices import Precision, describe, precision_on, resolve_device
 from thinker.modeling.load import ModelSource, load_base_model
 from thinker.progress import track
 from thinker.runs.lock import checkpoint_lock
@@ -28,13 +29,18 @@ _LESS_MEMORY = (
 
 
 class HfPeftBackend:
-    """Trains a LoRA adapter with Transformers and PEFT."""
+    """Trains a LoRA adapter with Transformers and PEFT.
 
-    def __init__(self, context: TrainingContext) -> None:
+    Args:
+        context: what to train on.
+        callbacks: `transformers.TrainerCallback`s beside its own.
+    """
+
+    def __init__(self, context: TrainingContext, callbacks: Sequence[Any] = ()) -> None:
         recipe, checkpoint_dir = context.experiment.recipe, context.experiment.checkpoint_dir
         if recipe is None or checkpoint_dir is None or context.experiment.base_model is None:
             raise ConfigError("training needs a recipe, a base model and a checkpoint folder")
-        self._context, self._recipe = context, recipe
+        self._context, self._recipe, self._callbacks = context, recipe, callbacks
         self._base_model: str = context.experiment.base_model
         self._checkpoint_dir: Path = checkpoint_dir
 
@@ -79,10 +85,7 @@ class HfPeftBackend:
                 f"model.device is '{device}': to train on that device, set CUDA_VISIBLE_DEVICES={device.index} in the "
                 "environment and model.device to 'cuda'"
             )
-        precision = resolve_precision(
-            fp16=recipe.training.fp16, bf16=recipe.training.bf16, dtype=recipe.model.dtype,
-            device_type=device.type, native_bf16=has_native_bf16(device),
-        )  # fmt: skip
+        precision = precision_on(device, recipe)
         for announcement in precision.announcements:
             log.warning(announcement)
         trackers = tracker_callbacks(recipe.output.report_to)
@@ -104,7 +107,7 @@ class HfPeftBackend:
             trainer = PlanTrainer(
                 model, arguments, rows=context.rows, train_rows=context.train_rows,
                 held_out_rows=context.held_out_rows, plan=context.plan, collator=collator,
-                callbacks=[*trackers, step_log],
+                callbacks=[*trackers, *self._callbacks, step_log],
             )  # fmt: skip
             step_log.trainer = trainer
             trainer.train()
@@ -131,9 +134,7 @@ class HfPeftBackend:
 
     def _model(self, device: Any, precision: Precision) -> Any:
         """The base model with a fresh adapter."""
-        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-        from thinker.training.hf_peft.targets import check_targets
+        from thinker.training.hf_peft.model import with_adapter
 
         recipe = self._recipe
         model = load_base_model(
@@ -141,29 +142,7 @@ class HfPeftBackend:
             device=device, dtype=precision.storage, quantization=recipe.model.quantization,
             device_map=recipe.model.device_map,
         )  # fmt: skip
-        model.config.use_cache = False
-        checkpointing = recipe.training.gradient_checkpointing
-        if recipe.model.quantization in ("4bit", "8bit"):
-            model = prepare_model_for_kbit_training(
-                model,
-                use_gradient_checkpointing=checkpointing,
-                gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
-            )
-        lora = recipe.lora
-        targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-        check_targets(model, targets)
-        adapted = get_peft_model(
-            model,
-            LoraConfig(
-                r=lora.r, lora_alpha=lora.lora_alpha, lora_dropout=lora.lora_dropout, bias=lora.bias,
-                target_modules=targets, task_type="CAUSAL_LM", revision=recipe.model.revision,
-            ),
-        )  # fmt: skip
-        for parameter in adapted.parameters():  # biases too: an optimizer in half precision would round steps away
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
-        adapted.peft_config["default"].base_model_name_or_path = self._base_model
-        return adapted
+        return with_adapter(model, recipe, self._base_model)
 
     def _metrics(self, losses: list[float], seconds: float) -> dict[str, float]:
         """Loss over the steps, by quarters too, and speed in tokens through the model."""

@@ -57,13 +57,24 @@ def weighted_nll_sum(model: Any, batch: dict[str, torch.Tensor], *, keeps_logits
         keeps_logits: whether the model's forward takes `logits_to_keep`, so that logits are computed only at the
             positions of which some row's next id has weight.
     """
-    next_weights = batch["weights"][:, 1:]
-    positions = next_weights.any(dim=0).nonzero().squeeze(-1)
+    return nll_sum_at(model, batch, trained_positions(batch["weights"]), keeps_logits=keeps_logits)
+
+
+def trained_positions(weights: torch.Tensor) -> torch.Tensor:
+    """int64[P]: the positions at which some row's next id has weight (`weights`: float[B, T])."""
+    return weights[:, 1:].any(dim=0).nonzero().squeeze(-1)
+
+
+def nll_sum_at(
+    model: Any, batch: dict[str, torch.Tensor], positions: torch.Tensor, *, keeps_logits: bool
+) -> torch.Tensor:
+    """As `weighted_nll_sum`, over the next ids of `positions` (int64[P]) alone."""
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     selection = {"logits_to_keep": positions} if keeps_logits else {}
     logits = model(**inputs, **selection).logits
     if not keeps_logits:
         logits = logits[:, positions]
     targets = batch["input_ids"][:, positions + 1]
+    weights = batch["weights"][:, positions + 1].flatten()
     nll = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-    return (nll.to(next_weights.dtype) * next_weights[:, positions].flatten()).sum()
+    return (nll.to(weights.dtype) * weights).sum()
