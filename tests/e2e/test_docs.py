@@ -179,8 +179,11 @@ def test_the_guide_does_what_it_shows(guide_folder: Path) -> None:
     assert models.RunRecord.model_validate_json((guide_folder / "record.json").read_bytes()).status == "success"
 
 
-def test_the_page_on_the_gate_does_what_it_shows(guide_folder: Path, environment: dict[str, str]) -> None:
-    play(GATE, guide_folder, environment)
+def test_the_page_on_the_gate_does_what_it_shows(
+    guide_folder: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    folder = shutil.copytree(guide_folder, tmp_path / "gate")
+    play(GATE, folder, environment)
 
 
 def test_the_page_on_the_record_does_what_it_shows(guide_folder: Path, environment: dict[str, str]) -> None:
