@@ -91,7 +91,7 @@ def show_prediction(predicted: Prediction) -> None:
     source = {"probe": "measured by a probe of two steps", "formula": "computed, not probed"}.get(
         predicted.source or ""
     )
-    show_table([f"estimate{f', {source}' if source else ''}", ""], rows)
+    show_table([f"estimate ({source})" if source else "estimate", ""], rows)
 
 
 def show_estimates(predicted: Prediction, measured: Measurement) -> None:

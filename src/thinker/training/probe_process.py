@@ -62,7 +62,7 @@ def _context(request: ProbeRequest, folder: Path) -> TrainingContext:
     count = len(request.examples)
     return TrainingContext(
         experiment=experiment,
-        task=plugins.resolve("tasks", experiment.pipeline.task)(),
+        task=plugins.resolve("tasks", "prompt_completion")(),  # the rows are encoded, so none has a say any more
         rows=EncodedRows.of(request.examples),
         train_rows=range(count),
         held_out_rows=(),
