@@ -278,7 +278,7 @@ class ThinkerPipeline:
                 recheck_tokens(
                     self.experiment,
                     self.task,
-                    self._load_tokenizer(),
+                    tokenizer,
                     dataset_sha256=self._dataset_sha256,
                     cache_dir=self.cache_dir,
                     gate_encoding_sha256=self._gate.encoding_sha256,

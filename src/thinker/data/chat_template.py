@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Older versions have known ways out of the sandbox, and a template comes with the model. Transformers asks for it too.
 _NEEDED: Final = (3, 1, 6)
-_HOW_TO_INSTALL: Final = "install Thinker with the extra 'tokens' (in its folder: pip install '.[tokens]')"
+HOW_TO_INSTALL: Final = "install Thinker with the extra 'tokens' (in its folder: pip install '.[tokens]')"
 
 
 def require_jinja() -> None:
@@ -30,11 +30,11 @@ def require_jinja() -> None:
     try:
         import jinja2
     except ImportError as error:
-        raise PreconditionError(f"chat templates need jinja2: {error}; {_HOW_TO_INSTALL}") from error
+        raise PreconditionError(f"chat templates need jinja2: {error}; {HOW_TO_INSTALL}") from error
     if tuple(int(part) for part in jinja2.__version__.split(".")[:3] if part.isdigit()) < _NEEDED:
         needed = ".".join(map(str, _NEEDED))
         raise PreconditionError(
-            f"chat templates need jinja2 {needed} or later, not {jinja2.__version__}; {_HOW_TO_INSTALL}"
+            f"chat templates need jinja2 {needed} or later, not {jinja2.__version__}; {HOW_TO_INSTALL}"
         )
 
 

@@ -114,6 +114,15 @@ class DatasetFiles:
             raise DataError(f"the dataset {self} changed after it was checked; run `thinker validate` again")
 
 
+def iter_rows(path: Path) -> Iterator[DataRow]:
+    """The rows of one file; blank lines are skipped.
+
+    Raises:
+        DataError: the file cannot be read, or a line is no row (names file and line).
+    """
+    return DatasetFiles.of(path).rows()
+
+
 def combined_sha256(hashes: Sequence[str]) -> str:
     """One hash for a dataset: that of its only file, or of the list of its files' hashes; names do not count."""
     return hashes[0] if len(hashes) == 1 else digest({"files": list(hashes)})

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from thinker.data.blocks import HashedBlocks
-from thinker.errors import DataError
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -157,22 +156,6 @@ class HashingLines:
             if number == 1:
                 self.has_byte_order_mark = line.startswith(BYTE_ORDER_MARK)
             yield RawLine.of(number, line)
-
-
-def iter_rows(path: Path) -> Iterator[DataRow]:
-    """The rows of one file; blank lines are skipped.
-
-    Raises:
-        DataError: the file cannot be read, or a line is no row (names file and line).
-    """
-    with HashingLines(path) as lines:
-        for raw in lines:
-            if raw.blank:
-                continue
-            parsed = parse_row(raw)
-            if parsed.value is None:
-                raise DataError(first_error(path, raw.number, parsed))
-            yield DataRow(raw.number, parsed.value, path)
 
 
 def parse_row(raw: RawLine) -> ParsedRow:

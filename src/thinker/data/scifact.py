@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from thinker.claim_schema import RelationKind
-from thinker.data.jsonl import iter_rows, json_type
+from thinker.data.dataset_files import iter_rows
+from thinker.data.jsonl import json_type
 from thinker.errors import DataError
 
 Label = Literal["SUPPORT", "CONTRADICT"]

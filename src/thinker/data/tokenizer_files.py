@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _TOKENIZER: Final = "tokenizer.json"
 _NAMED: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized")
-_HOW_TO_INSTALL: Final = "install Thinker with the extra 'tokens' (in its folder: pip install '.[tokens]')"
 
 
 class FileTokenizer:
@@ -119,7 +118,9 @@ def load_tokenizer_files(folder: Path, *, chat: bool) -> FileTokenizer:
     try:
         import tokenizers
     except ImportError as error:
-        raise PreconditionError(f"the package 'tokenizers' is missing: {error}; {_HOW_TO_INSTALL}") from error
+        raise PreconditionError(
+            f"the package 'tokenizers' is missing: {error}; {chat_template.HOW_TO_INSTALL}"
+        ) from error
     if chat:
         chat_template.require_jinja()
     if not (folder / _TOKENIZER).is_file():

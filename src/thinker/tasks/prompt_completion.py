@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, get_args
 
 from thinker.config.pipeline_models import EvaluationConfig, SchemaField
-from thinker.data.jsonl import iter_rows
+from thinker.data.dataset_files import iter_rows
 from thinker.errors import DataError
 from thinker.evaluation.text_metrics import exact_match, token_f1
 from thinker.tasks.base import EvalRecord, Example, LossWeights, Message, Prediction, Role, Scores, WeightSpan

@@ -88,7 +88,7 @@ _TABLE: Final = (
     Code("THK-DATA-079", "prompt-form", "error", "The prompt has another form than the one evaluation builds."),
     # 080-089: rows beside each other
     Code("THK-DATA-080", "duplicate", "warn", "The example is the same as that of an earlier row."),
-    Code("THK-DATA-081", "duplicate-normalised", "warn", "But for case and spacing, an earlier row's example."),
+    Code("THK-DATA-081", "duplicate-normalised", "warn", "But for case, punctuation and spacing, an earlier example."),
     Code("THK-DATA-082", "conflict", "warn", "The prompt is that of an earlier row, the completion another."),
     Code("THK-DATA-083", "imbalance", "warn", "One label makes up almost all of the rows."),
     # 090-099: rows beside the records that are evaluated

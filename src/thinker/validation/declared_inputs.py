@@ -71,19 +71,20 @@ def combined(experiment: Experiment, *parts: Part) -> GateInputs:
     return GateInputs.of(settings, files, _versions(experiment))
 
 
-def checked_part(experiment: Experiment, task: Task, places: Places) -> Part:
+def checked_part(experiment: Experiment, task: Task, places: Places, *further: Part) -> Part:
     """What the dataset's checks rest on: all that is declared but the suite.
+
+    Args:
+        experiment: the configuration.
+        task: the experiment's.
+        places: names the files.
+        further: the parts of evaluation and tokenizer, which are also looked at by themselves.
 
     Raises:
         OSError: a file cannot be read.
     """
-    parts = (
-        _dataset(experiment, task, places),
-        evaluation_part(experiment, places),
-        tokenizer_part(experiment, places),
-    )
     settings, files = _encoding(experiment), _plugins(experiment, task, places)
-    for part in parts:
+    for part in (_dataset(experiment, task, places), *further):
         settings |= part.settings
         files |= part.files
     return Part(settings, files)

@@ -66,11 +66,11 @@ class KnownVerdicts:
         self._experiment, self._task = experiment, task
         self._places = places_of(experiment)
         try:
-            self._checked = checked_part(experiment, task, self._places)
-            self._suite = suite_part(experiment, self._places)
-            self.inputs = combined(experiment, self._suite, self._checked)
             self._records = evaluation_part(experiment, self._places)
             self._tokenizer = tokenizer_part(experiment, self._places)
+            self._checked = checked_part(experiment, task, self._places, self._records, self._tokenizer)
+            self._suite = suite_part(experiment, self._places)
+            self.inputs = combined(experiment, self._suite, self._checked)
         except OSError as error:
             raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
         self.folder = ReceiptFolder(experiment.config_path)
@@ -130,9 +130,10 @@ class KnownVerdicts:
         Raises:
             DataError: something that the dataset's checks rest on changed meanwhile.
         """
-        changes = _changes(self._checked, checked_part(self._experiment, self._task, self._places))
-        for change in changes:
-            raise DataError(f"{change} while the gate ran, which saw both; run again")
+        further = (evaluation_part(self._experiment, self._places), tokenizer_part(self._experiment, self._places))
+        checked = checked_part(self._experiment, self._task, self._places, *further)
+        if changes := _changes(self._checked, checked):
+            raise DataError(f"{changes[0]} while the gate ran, which saw both; run again")
         suite = suite_part(self._experiment, self._places)
         declared = combined(self._experiment, suite, self._checked)
         unsteady = {*reads.changed, *(change.name for change in _changes(self._suite, suite))} - {*reads.written}
@@ -159,8 +160,8 @@ class KnownVerdicts:
         return tuple(sorted({name for name in map(self._places.name_if_ours, paths) if name is not None}))
 
     def _require_same(self, before: Part, now: Part) -> None:
-        for change in _changes(before, now):
-            raise DataError(f"{change} after it was checked; run `thinker validate` again")
+        if changes := _changes(before, now):
+            raise DataError(f"{changes[0]} after it was checked; run `thinker validate` again")
 
 
 def _changes(before: Part, now: Part) -> list[Change]:

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.compressed import compress
 
-from thinker.data.jsonl import MAX_DEPTH, DataRow, HashingLines, RawLine, RowCode, iter_rows, parse_row
+from thinker.data.dataset_files import iter_rows
+from thinker.data.jsonl import MAX_DEPTH, DataRow, HashingLines, RawLine, RowCode, parse_row
 from thinker.errors import DataError
 
 VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5)

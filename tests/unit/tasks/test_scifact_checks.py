@@ -13,7 +13,7 @@ from thinker.claim_schema import Claim, ClaimSet, Relation, parse, render
 from thinker.config.pipeline_models import EvaluationConfig
 from thinker.data.scifact import Corpus, Document, EvidenceGroup, ScifactClaim
 from thinker.tasks.base import ChecksRows, Example, LabelsExamples
-from thinker.tasks.scifact_checks import completion_problems
+from thinker.tasks.scifact_checks import ScifactRows, completion_problems
 from thinker.tasks.scifact_claims import ScifactClaims, build_completion
 from thinker.tasks.scifact_prompt import build_prompt, read_prompt
 
@@ -160,4 +160,5 @@ def test_what_is_not_well_formed_never_passes(lines: list[Claim | Relation], bef
 
 @given(st.text())
 def test_no_completion_is_too_strange_to_be_judged(completion: str) -> None:
-    list(completion_problems(completion, read_prompt(str(ROWS[0]["prompt"]))))
+    found = completion_problems(completion, read_prompt(str(ROWS[0]["prompt"])))
+    assert {rule for rule, _, _ in found} <= set(ScifactRows.rules)

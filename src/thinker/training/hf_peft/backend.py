@@ -76,7 +76,8 @@ class HfPeftBackend:
 
         from thinker.training.hf_peft.arguments import tracker_callbacks, training_arguments
         from thinker.training.hf_peft.loss import Collator
-        from thinker.training.hf_peft.trainer import PlanTrainer, StepLog, require_finite
+        from thinker.training.hf_peft.step_log import StepLog
+        from thinker.training.hf_peft.trainer import PlanTrainer, require_finite
 
         recipe, context = self._recipe, self._context
         device = resolve_device(recipe.model.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,3 +79,14 @@ def nll_sum_at(
     weights = batch["weights"][:, positions + 1].flatten()
     nll = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
     return (nll.to(weights.dtype) * weights).sum()
+
+
+def keeps_logits(model: Any) -> bool:
+    """Whether the base model's forward can be asked for the logits of some positions alone.
+
+    A model spread over several devices cannot: the positions would lie on the first, the hidden states on the last.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if len(set((getattr(base, "hf_device_map", None) or {}).values())) > 1:
+        return False
+    return "logits_to_keep" in inspect.signature(base.forward).parameters

@@ -20,9 +20,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from thinker.training.hf_peft.loss import nll_sum_at
+from thinker.training.hf_peft.loss import keeps_logits, nll_sum_at
 from thinker.training.hf_peft.skeleton import Skeleton
-from thinker.training.hf_peft.trainer import keeps_logits
 from thinker.training.workload import BatchShape
 
 _MATRIX_PRODUCTS = frozenset({"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"})
