@@ -102,3 +102,9 @@ class ConversionError(ThinkerError, ValueError):
 
     stage = "convert"
     exit_code = 4
+
+
+def error_of(exit_code: int, message: str) -> ThinkerError:
+    """An error that ends with `exit_code`, as one in another process did."""
+    kinds = (PreconditionError, TestSuiteError, DataError, TrainingError, EvaluationError, ComparisonError)
+    return next((kind(message) for kind in kinds if kind.exit_code == exit_code), ThinkerError(message))

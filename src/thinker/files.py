@@ -72,10 +72,23 @@ def file_in_one_step(path: Path) -> Iterator[TextIO]:
         with contextlib.suppress(OSError):  # the space that half a file takes is needed now
             temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Bring every file and folder under `folder` to the disk, and `folder` itself.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with Path(place, name).open("rb+") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))
+
+
+def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` outlive a power cut, where the platform can (Windows cannot open a folder)."""
     if os.name == "nt":
         return

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from thinker import plugins
 from thinker.config import Experiment
-from thinker.config.fingerprint import config_fingerprint, model_identity, training_fingerprint
+from thinker.config.fingerprint import config_fingerprint, model_identity, training_fingerprint, training_inputs
+from thinker.config.optimizers import optimizer_distributions, require_optimizer_package
 from thinker.config.recipe_models import Recipe
 from thinker.data.prepare import PreparedData, held_out_values, prepare_data
 from thinker.errors import ConfigError, DataError, EvaluationError, PreconditionError
@@ -26,14 +27,16 @@ from thinker.files import cache_dir
 from thinker.hashing import digest
 from thinker.modeling.memory import PeakMemory
 from thinker.modeling.packages import HOW_TO_INSTALL, require_packages
+from thinker.processes import Team
 from thinker.runs import RunRecorder, environment, library_versions, sections
-from thinker.runs.models import EstimatesRecord
+from thinker.runs.models import EstimatesRecord, PlanRecord
 from thinker.runs.plots import confusion_plot, loss_plot
 from thinker.tasks.base import Task, evaluation_inputs
 from thinker.training.base import TrainingContext, TrainingReport, create_training_backend
 from thinker.training.estimate import estimate, memory_warnings
 from thinker.training.hf_peft.artifacts import read_manifest
 from thinker.validation.gate import Gate
+from thinker.validation.plugin_code import plugin_files
 from thinker.validation.recheck import recheck_tokens
 from thinker.validation.reporting import Reporting
 
@@ -52,6 +55,7 @@ class ThinkerPipeline:
         recorder: of this run.
         suite_stream: where pytest's output is shown; None shows it on standard output.
         reporting: how the dataset's problems are told; None as `Reporting` by default.
+        team: the processes that train together; None for this one alone.
     """
 
     def __init__(
@@ -61,24 +65,26 @@ class ThinkerPipeline:
         *,
         suite_stream: TextIO | None = None,
         reporting: Reporting | None = None,
+        team: Team | None = None,
     ) -> None:
-        self.experiment, self.recorder = experiment, recorder
+        self.experiment, self.recorder, self._team = experiment, recorder, team or Team.alone()
         self.task: Task = plugins.resolve("tasks", experiment.pipeline.task)()
         self._suite_stream, self._reporting = suite_stream, reporting
         self._gate: Gate | None = None
         self._dataset_sha256: str | None = None
         self._tokenizer: Any = None
 
-    def run(self, command: Command, *, skip_validation: bool = False, force: bool = False) -> None:
+    def run(self, command: Command, *, skip_validation: bool = False, force: bool = False, fresh: bool = False) -> None:
         """Do what the command line's subcommand of that name does."""
         self._record_inputs()
         self._require_what_it_takes(command)
+        self._record_plugins(command)
         if skip_validation:
             self._skip_validation()
         else:
             self.validate(force=force)
         if command in ("train", "run"):
-            self.train()
+            self.train(fresh=fresh)
         if command in ("eval", "run"):
             self.evaluate()
 
@@ -92,28 +98,85 @@ class ThinkerPipeline:
         self._gate = Gate(
             self.experiment, self.task, self.recorder, suite_stream=self._suite_stream, reporting=self._reporting
         )
-        self._gate.run(force=force)
+        with self._team.world.hidden():
+            self._gate.run(force=force)
         self._dataset_sha256 = self._gate.dataset_sha256
         self._digests(gate=self._gate.digest)
 
-    def train(self) -> TrainingReport:
-        """Train on exactly the bytes that passed the gate."""
+    def train(self, *, fresh: bool = False) -> TrainingReport:
+        """Train on exactly the bytes that passed the gate; `fresh` starts anew, whatever checkpoints there are."""
         recipe = self._recipe()
         data = self._prepare(recipe)
-        context = self._training_context(recipe, data)
+        context = replace(self._training_context(recipe, data), fresh=fresh)
         self._digests(training=context.training_fingerprint)
         assert self.experiment.pipeline.training is not None  # _recipe() saw to it
         predicted = self._estimate(context, probe=False)
+        self._team.release({
+            "run_id": self.recorder.run_id, "timestamp": self.recorder.record.timestamp,
+            "dataset_sha256": self._dataset_sha256, "equal": self._equal_inputs(context),
+        })  # fmt: skip
         with self.recorder.stage("train"), PeakMemory() as peak:
             report = create_training_backend(self.experiment.pipeline.training, context).train()
         self.recorder.update(estimates=sections.measured(predicted, report, peak))
-        self.recorder.update(training=sections.training(self.experiment, report, data, self._identity()))
+        self.recorder.update(training=sections.training(self.experiment, report, data, self._identity(), peak))
         self._record_environment(report.settings.get("device"))
         if report.step_log is not None and loss_plot(report.step_log, self.recorder.folder / "loss.png"):
             self.recorder.artifact("loss_plot", self.recorder.folder / "loss.png")
         if report.step_log is not None:
             self.recorder.artifact("step_log", report.step_log)
         return report
+
+    def train_along(self, facts: dict[str, Any]) -> None:
+        """Train as one of several processes, where process 0 has run the gate and keeps the record.
+
+        Args:
+            facts: what process 0 says of itself.
+
+        Raises:
+            PreconditionError: this process would train on something else.
+        """
+        self._dataset_sha256 = facts["dataset_sha256"]
+        recipe = self._recipe()
+        with self._team.first_of_node_first():
+            context = self._training_context(recipe, self._prepare(recipe))
+        own = self._equal_inputs(context)
+        if differing := [name for name, value in own.items() if value != facts["equal"].get(name)]:
+            raise PreconditionError(
+                f"trains on something else than process 0: {', '.join(differing)}; give all machines the same files, "
+                "packages and kind of device"
+            )
+        assert self.experiment.pipeline.training is not None  # _recipe() saw to it
+        create_training_backend(self.experiment.pipeline.training, context).train()
+
+    def _equal_inputs(self, context: TrainingContext) -> dict[str, str]:
+        """Digests, by name, of what must be equal in all processes that train together."""
+        inputs = {name.replace("_", " "): digest(value) for name, value in self.training_inputs().items()}
+        return {**inputs, "encoded rows": context.rows.encoding_sha256}
+
+    def training_inputs(self) -> dict[str, Any]:
+        """What the training digest covers, as it is now, but for the dataset, which is the one that was checked."""
+        if self._dataset_sha256 is None:
+            raise DataError("the dataset was not checked; call validate() first")
+        return training_inputs(
+            self.experiment,
+            dataset_sha256=self._dataset_sha256,
+            model_identity=digest(self._identity()),
+            versions=library_versions((*_TRAINING_PACKAGES, *optimizer_distributions(self._recipe()))),
+            hardware=self._hardware(self._recipe()),
+            plugins=self._plugin_sources(),
+            world_size=self._team.world.size,
+        )
+
+    def begin_replay(self, command: Command, dataset_sha256: str) -> None:
+        """In place of the gate, whose verdict is on record: `train` and `evaluate` then refuse any other dataset."""
+        self._require_what_it_takes(command)
+        self._dataset_sha256 = dataset_sha256
+
+    def plan(self) -> PlanRecord:
+        """What training is to do; the rows are encoded for it."""
+        self._prepare(self._recipe())
+        assert self.recorder.record.plan is not None  # _prepare() saw to it
+        return self.recorder.record.plan
 
     def evaluate(self) -> EvaluationReport:
         """Evaluate the adapter, or the base model where the configuration names no adapter."""
@@ -134,7 +197,7 @@ class ThinkerPipeline:
             cache_dir=self.cache_dir,
         )
         predictions = self.recorder.folder / "predictions.jsonl"
-        with self.recorder.stage("evaluate"):
+        with self.recorder.stage("evaluate"), self._team.world.hidden():
             held_out = self._held_out(adapter)
             evaluation = EvaluationContext(self.task, context, held_out, predictions, self._require_same_records)
             report = Evaluator(evaluation).evaluate()
@@ -183,6 +246,7 @@ class ThinkerPipeline:
         """
         self._record_inputs()
         self._require_what_it_takes("train")
+        self._record_plugins("train")
         if skip_validation:
             self._skip_validation()
         else:
@@ -194,7 +258,7 @@ class ThinkerPipeline:
 
     def _estimate(self, context: TrainingContext, *, probe: bool) -> EstimatesRecord:
         """What training will take, recorded; a warning where it will not fit."""
-        with self.recorder.stage("estimate"):
+        with self.recorder.stage("estimate"), self._team.world.hidden():
             found = estimate(context, probe=probe)
         predicted = sections.prediction(found)
         self.recorder.update(estimates=predicted)
@@ -212,8 +276,11 @@ class ThinkerPipeline:
     def _require_what_it_takes(self, command: Command) -> None:
         """Refuse now what would fail after the gate, which may take long, as far as nothing heavy need be imported."""
         training = self.experiment.pipeline.training
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise PreconditionError("several processes (torchrun, accelerate) cannot train together yet; start one")
+        if self._team.world.size > 1 and training is not None and training.backend != "hf_peft":
+            raise PreconditionError(
+                f"several processes train together with training.backend 'hf_peft' alone, not '{training.backend}'; "
+                "start one, without torchrun and accelerate launch"
+            )
         for name in self.experiment.pipeline.data_validation.custom_checks:
             plugins.resolve("checks", name)
         if command in ("train", "run") and training is not None:
@@ -224,6 +291,8 @@ class ThinkerPipeline:
             self._require_adapter(self.experiment.checkpoint_dir)
         if command != "validate":
             require_packages()
+        if command in ("train", "run") and self.experiment.recipe is not None:
+            require_optimizer_package(self.experiment.recipe)
 
     def _digests(self, **found: str | None) -> None:
         self.recorder.update(digests={**self.recorder.record.digests.model_dump(), **found})
@@ -247,6 +316,18 @@ class ThinkerPipeline:
         self.recorder.update(inputs=sections.inputs(files), seeds=seeds)
         self._digests(config=config_fingerprint(experiment))
         self._record_environment(None)
+
+    def _record_plugins(self, command: Command) -> None:
+        """The source files of task, backend and generator, as far as they do not come with Thinker."""
+        used: dict[str, Any] = {"task": self.task}
+        training = self.experiment.pipeline.training
+        if command in ("train", "run") and training is not None:
+            used["backend"] = plugins.resolve("backends", training.backend)
+        if command in ("eval", "run"):
+            used["generator"] = plugins.resolve("generators", generator_name(self.experiment))
+        files = [(role, path) for role, plugin in used.items() for path in plugin_files(plugin)]
+        if files:
+            self.recorder.update(inputs=[*self.recorder.record.inputs, *sections.inputs(files)])
 
     def _record_environment(self, device: str | None) -> None:
         found = environment(device)
@@ -273,6 +354,7 @@ class ThinkerPipeline:
                 tokenizer_identity=digest(self._identity()),
                 dataset_sha256=self._dataset_sha256,
                 cache_dir=self.cache_dir,
+                world_size=self._team.world.size,
             )
             if self._gate is not None and self._gate.encoding_sha256 != data.rows.encoding_sha256:
                 recheck_tokens(
@@ -292,14 +374,9 @@ class ThinkerPipeline:
         experiment = self.experiment
         assert self._dataset_sha256 is not None  # _prepare() saw to it
         identity = self._identity()
-        fingerprint = training_fingerprint(
-            experiment,
-            dataset_sha256=self._dataset_sha256,
-            model_identity=digest(identity),
-            versions=library_versions(_TRAINING_PACKAGES),
-            hardware=self._hardware(recipe),
-            plugins=self._plugin_sources(),
-        )
+        inputs = self.training_inputs()
+        fingerprint = training_fingerprint(inputs)
+        self.recorder.update(training_inputs=inputs)
         base_model = {"name": experiment.base_model, "identity": digest(identity), "kind": identity["kind"]}
         return TrainingContext(
             experiment=experiment,
@@ -324,6 +401,7 @@ class ThinkerPipeline:
                 "versions": library_versions(_TRAINING_PACKAGES),
             },
             tokenizer=self._load_tokenizer(),
+            world=self._team.world,
         )
 
     def _hardware(self, recipe: Recipe) -> dict[str, str | int]:

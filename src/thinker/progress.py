@@ -33,13 +33,20 @@ def set_mode(mode: Mode) -> None:
 
 
 @contextlib.contextmanager
-def track(label: str, total: int | None, unit: str) -> Iterator[Bar]:
-    """Show progress of `total` units (None: unknown) of work called `label`, on standard error."""
+def track(label: str, total: int | None, unit: str, *, done: int = 0) -> Iterator[Bar]:
+    """Show progress of `total` units (None: unknown) of work called `label`, on standard error.
+
+    Args:
+        label: what is done.
+        total: units of it.
+        unit: their name.
+        done: units done before, in no time.
+    """
     if _mode == "bar":
-        with _rich_bar(label, total, unit) as bar:
+        with _rich_bar(label, total, unit, done) as bar:
             yield bar
     elif _mode == "plain":
-        yield _PlainBar(label, total, unit)
+        yield _PlainBar(label, total, unit, done)
     else:
         yield _SilentBar()
 
@@ -52,9 +59,9 @@ class _SilentBar:
 class _PlainBar:
     """A log line at most every thirty seconds, and one at the end of work whose total is known."""
 
-    def __init__(self, label: str, total: int | None, unit: str) -> None:
+    def __init__(self, label: str, total: int | None, unit: str, done: int = 0) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done = 0
+        self._done = self._done_before = done
         self._started = self._last = time.monotonic()
 
     def advance(self, units: int = 1, **figures: float) -> None:
@@ -64,7 +71,7 @@ class _PlainBar:
         if not finished and now - self._last < _PLAIN_INTERVAL_S:
             return
         self._last = now
-        per_second = self._done / max(now - self._started, 1e-9)
+        per_second = (self._done - self._done_before) / max(now - self._started, 1e-9)
         said = [amount(self._done, self._total, self._unit), rate(per_second, self._unit)]
         if self._total is not None and not finished and self._done:
             said.append(f"{duration((self._total - self._done) / per_second)} left")
@@ -103,7 +110,7 @@ def _shown(figures: Mapping[str, float]) -> str:
 
 
 @contextlib.contextmanager
-def _rich_bar(label: str, total: int | None, unit: str) -> Iterator[Bar]:
+def _rich_bar(label: str, total: int | None, unit: str, done: int) -> Iterator[Bar]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -133,7 +140,7 @@ def _rich_bar(label: str, total: int | None, unit: str) -> Iterator[Bar]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(file=sys.stderr)) as progress:
-        task = progress.add_task(label, total=total, figures="")
+        task = progress.add_task(label, total=total, completed=done, figures="")
 
         class _RichBar:
             def advance(self, units: int = 1, **figures: float) -> None:

@@ -376,6 +376,11 @@ def _(project: Project) -> None:
     project.replace("lora.yaml", "device: cpu", "device: cuda")
 
 
+@case("half-a-launcher")
+def _() -> Environment:
+    return {"WORLD_SIZE": "2"}
+
+
 @case("missing-package")
 def _(project: Project) -> Environment:
     project.write("without/sitecustomize.py", "import sys\n\nsys.modules['peft'] = None\n")
@@ -428,6 +433,11 @@ def _(project: Project) -> None:
 def _(project: Project, tiny_model: Path, other_model: Path, adapter: Path) -> None:
     shutil.copytree(adapter, project.root / "adapter")
     project.replace("lora.yaml", tiny_model.as_posix(), other_model.as_posix())
+
+
+@case("merge-over-adapter")
+def _(project: Project, adapter: Path) -> None:
+    shutil.copytree(adapter, project.root / "adapter")
 
 
 @case("torn-adapter")

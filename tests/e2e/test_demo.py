@@ -51,3 +51,27 @@ def test_the_record_is_valid_and_complete(record: dict) -> None:
     assert {"pipeline", "recipe", "dataset", "claims_file", "corpus_file"} <= roles
     assert record["training"]["adapter_sha256"]
     assert record["environment"]["versions"]["torch"]
+
+
+@pytest.fixture(scope="module")
+def record_path(record: dict) -> str:
+    return str(Path(record["artifacts"]["log"]["path"]).parent.with_suffix(".json"))
+
+
+def test_it_is_reproduced_bit_by_bit_with_as_many_threads_as_then(record: dict, record_path: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "thinker", "reproduce", "--json", record_path],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["made"]["adapter_sha256"] == record["training"]["adapter_sha256"]
+
+
+def test_every_hash_of_its_record_holds(record_path: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "thinker", "verify", "--json", record_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    counts = json.loads(done.stdout)["counts"]
+    assert counts["ok"] > 0
+    assert counts["not checked"] == 0

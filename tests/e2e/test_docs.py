@@ -7,6 +7,7 @@ An HTML comment before a fenced block says what the block is; a page is played f
     <!-- output -->          lines that the block before printed, in this order; … stands for anything
     <!-- output: alike -->   the same, numbers and hashes aside
     <!-- load: pipeline -->  a pipeline file, or a part of one, that only has to load
+    <!-- load: lora -->      the same of a LoRA file
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from support.project import make_project
 
 from thinker import errors
 from thinker.cli.app import app
-from thinker.config import load_pipeline_config
+from thinker.config import Experiment, load_experiment, load_pipeline_config
 from thinker.config import model_types as types
 from thinker.config.pipeline_models import PipelineConfig
 from thinker.config.recipe_models import Recipe
@@ -40,8 +41,10 @@ from thinker.validation import codes
 
 ROOT = Path(__file__).parents[2]
 GUIDE, GATE, RECORD, OWN_DATA = "docs/guide.md", "docs/gate.md", "docs/record.md", "docs/your-own-data.md"
+REPRODUCE, RESUME, TRAINING = "docs/reproduce.md", "docs/resume.md", "docs/training.md"
+MERGE, SEVERAL = "docs/merge.md", "docs/several-machines.md"
 README = "README.md"
-PLAYED = (README, GUIDE, GATE, RECORD, OWN_DATA)
+PLAYED = (README, GUIDE, GATE, RECORD, REPRODUCE, RESUME, TRAINING, MERGE, SEVERAL, OWN_DATA)
 LINKED = sorted(
     path.relative_to(ROOT).as_posix()
     for folder, pattern in ((ROOT, "*.md"), (ROOT / "docs", "**/*.md"), (ROOT / "examples", "*/**/README.md"))
@@ -122,7 +125,7 @@ def play(name: str, folder: Path, environment: Mapping[str, str]) -> None:
             case "output":
                 assert_shown(step, printed)
             case "load":
-                load(step.text, folder)
+                (load_lora if step.argument == "lora" else load)(step.text, folder)
 
 
 def run(step: Step, folder: Path, environment: Mapping[str, str]) -> str:
@@ -166,6 +169,17 @@ def load(text: str, folder: Path) -> PipelineConfig:
     return load_pipeline_config(folder / "pipeline.yaml")
 
 
+def load_lora(text: str, folder: Path) -> Experiment:
+    """Load a part of a LoRA file, to which a model is added."""
+    pipeline = "tests: {enabled: false}\ndata_validation: {path: a.jsonl}\ntraining: {config_path: lora.yaml}\n"
+    experiment = folder / "loaded-lora"
+    experiment.mkdir(exist_ok=True)
+    (experiment / "a.jsonl").touch()
+    (experiment / "pipeline.yaml").write_text(pipeline, encoding="utf-8")
+    (experiment / "lora.yaml").write_text(f"model: {{name: org/model}}\n{text}", encoding="utf-8")
+    return load_experiment(experiment / "pipeline.yaml")
+
+
 def test_the_readme_does_what_it_shows(tmp_path: Path, environment: dict[str, str]) -> None:
     play(README, tmp_path, environment)
 
@@ -188,6 +202,32 @@ def test_the_page_on_the_gate_does_what_it_shows(
 
 def test_the_page_on_the_record_does_what_it_shows(guide_folder: Path, environment: dict[str, str]) -> None:
     play(RECORD, guide_folder, environment)
+
+
+@pytest.mark.slow
+def test_the_page_on_reproducing_does_what_it_shows(
+    guide_folder: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    play(REPRODUCE, shutil.copytree(guide_folder, tmp_path / "reproduce"), environment)
+
+
+def test_the_page_on_resuming_does_what_it_shows(
+    guide_folder: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    play(RESUME, shutil.copytree(guide_folder, tmp_path / "resume"), environment)
+
+
+def test_the_page_on_training_does_what_it_shows(
+    guide_folder: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    play(TRAINING, shutil.copytree(guide_folder, tmp_path / "training"), environment)
+
+
+@pytest.mark.slow
+def test_the_page_on_merging_does_what_it_shows(
+    guide_folder: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    play(MERGE, shutil.copytree(guide_folder, tmp_path / "merge"), environment)
 
 
 @pytest.mark.parametrize("name", PLAYED)

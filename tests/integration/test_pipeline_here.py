@@ -130,10 +130,10 @@ def test_biases_that_are_trained_cannot_be_compared_with_the_base_model(project:
     assert "cannot be switched off" in capfd.readouterr().err
 
 
-def test_several_processes_are_refused_for_now(project: Project, monkeypatch, capfd) -> None:
+def test_a_launchers_environment_that_is_half_there_is_refused(project: Project, monkeypatch, capfd) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert project.run_here("train", "-q") == 2
-    assert "several processes" in capfd.readouterr().err
+    assert "the environment lacks RANK" in capfd.readouterr().err
 
 
 def test_a_task_may_lie_beside_the_pipeline_file_and_its_code_counts(project: Project, tmp_path: Path) -> None:

@@ -86,11 +86,11 @@ class Project:
         return path
 
     def thinker(
-        self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, prefix: Sequence[str] = ()
     ) -> subprocess.CompletedProcess[str]:
-        """`python -m thinker ARGS` in the project's folder."""
+        """`python -m thinker ARGS` in the project's folder; `prefix` is a command that starts commands (`nice`)."""
         return subprocess.run(
-            [sys.executable, "-m", "thinker", *args],
+            [*prefix, sys.executable, "-m", "thinker", *args],
             cwd=cwd or self.root, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300,
             check=False,
         )  # fmt: skip

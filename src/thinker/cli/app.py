@@ -19,6 +19,8 @@ _max_errors = click.option("--max-errors", type=click.IntRange(min=0), default=1
 _reports = click.option("--report", "reports", multiple=True, metavar="[FORMAT=]PATH",
                         help="Write all problems to PATH ('-': standard output) as jsonl, junit, sarif, or github "
                              "(annotations). Repeatable.")  # fmt: skip
+_fresh = click.option("--fresh", is_flag=True,
+                      help="Train anew from step 0, whatever checkpoints there are; none is deleted.")  # fmt: skip
 _backend = click.option("--backend", metavar="NAME", help="Train with this backend instead of the configured one.")
 
 
@@ -67,11 +69,12 @@ def check(common: CommonOptions, files: tuple[str, ...], schema: Path | None, ma
 @_backend
 @_skip
 @_force
-def train(common: CommonOptions, backend: str | None, skip_validation: bool, force: bool) -> int:
+@_fresh
+def train(common: CommonOptions, backend: str | None, skip_validation: bool, force: bool, fresh: bool) -> int:
     """Run the gate, then train an adapter."""
     from thinker.cli.session import run_pipeline
 
-    return run_pipeline(common, "train", backend=backend, skip_validation=skip_validation, force=force)
+    return run_pipeline(common, "train", backend=backend, skip_validation=skip_validation, force=force, fresh=fresh)
 
 
 @app.command("eval")
@@ -92,21 +95,40 @@ def evaluate(common: CommonOptions, checkpoint: Path | None, skip_validation: bo
 @_backend
 @_skip
 @_force
+@_fresh
 @click.option("--dry-run", is_flag=True,
               help="Run the gate, show the plan and what training will take; train nothing.")  # fmt: skip
 @click.option("--no-probe", is_flag=True,
               help="With --dry-run: compute memory from the model's shape, instead of trying two steps.")  # fmt: skip
-def run_all(common: CommonOptions, backend: str | None, skip_validation: bool, force: bool, dry_run: bool,
-            no_probe: bool) -> int:  # fmt: skip
+def run_all(common: CommonOptions, backend: str | None, skip_validation: bool, force: bool, fresh: bool,
+            dry_run: bool, no_probe: bool) -> int:  # fmt: skip
     """Validate, train and evaluate."""
     if no_probe and not dry_run:
         raise click.UsageError("--no-probe goes with --dry-run")
     from thinker.cli.session import run_pipeline
 
     return run_pipeline(
-        common, "run", backend=backend, skip_validation=skip_validation, force=force, dry_run=dry_run,
+        common, "run", backend=backend, skip_validation=skip_validation, force=force, fresh=fresh, dry_run=dry_run,
         probe=not no_probe,
     )  # fmt: skip
+
+
+@app.command("merge")
+@options.common
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
+              help="A new folder for the merged model, or one that an earlier merge wrote.")  # fmt: skip
+@click.option("--checkpoint", type=click.Path(path_type=Path), metavar="PATH",
+              help="Merge the adapter in this folder.  [default: the configuration's]")  # fmt: skip
+@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
+              show_default=True,
+              help="Precision of the weights; auto: that in which the base model is evaluated.")  # fmt: skip
+@click.option("--rows", type=click.IntRange(min=1), default=8, show_default=True, metavar="N",
+              help="Compare on the first N rows of the dataset.")  # fmt: skip
+def merge_adapter(common: CommonOptions, out: Path, checkpoint: Path | None, dtype: str, rows: int) -> int:
+    """Merge an adapter into its base model, and prove that the result does the same."""
+    from thinker.cli.merging import merge_adapter
+
+    return merge_adapter(common, checkpoint, out, dtype, rows)
 
 
 @app.command("inspect")
@@ -176,6 +198,37 @@ def show_run(common: CommonOptions, run: str, runs_dir: Path | None) -> int:
     from thinker.cli.tools import print_run
 
     return print_run(common, run, runs_dir)
+
+
+@app.command()
+@options.common
+@click.argument("run", default="latest")
+@click.option("--runs-dir", type=click.Path(path_type=Path), metavar="DIR",
+              help="Folder of the records.  [default: the pipeline file's, else runs/thinker]")  # fmt: skip
+@click.option("--anyway", is_flag=True, help="Replay even where inputs are not as recorded.")
+def reproduce(common: CommonOptions, run: str, runs_dir: Path | None, anyway: bool) -> int:
+    """Replay a run in a temporary folder: MATCH, or what differs first.
+
+    RUN is a record's path, its id or the start of it, or 'latest'. Nothing of the project or the run is changed.
+    """
+    from thinker.cli.replay import reproduce_run
+
+    return reproduce_run(common, run, runs_dir, anyway=anyway)
+
+
+@app.command()
+@options.common
+@click.argument("run", default="latest")
+@click.option("--runs-dir", type=click.Path(path_type=Path), metavar="DIR",
+              help="Folder of the records.  [default: the pipeline file's, else runs/thinker]")  # fmt: skip
+def verify(common: CommonOptions, run: str, runs_dir: Path | None) -> int:
+    """Compute every hash again that a run's record names: ok, changed, missing.
+
+    RUN is a record's path, its id or the start of it, or 'latest'.
+    """
+    from thinker.cli.replay import verify_run
+
+    return verify_run(common, run, runs_dir)
 
 
 @app.group()

@@ -17,7 +17,8 @@ from thinker import progress
 from thinker.cli.entry import report
 from thinker.cli.options import CommonOptions
 from thinker.data import tokenizer_threads
-from thinker.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNEXPECTED, ThinkerError
+from thinker.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNEXPECTED, TestSuiteError, ThinkerError
+from thinker.processes import Team, World
 
 if TYPE_CHECKING:
     from thinker.pipeline import Command
@@ -34,14 +35,47 @@ def run_pipeline(
     checkpoint: Path | None = None,
     skip_validation: bool = False,
     force: bool = False,
+    fresh: bool = False,
     dry_run: bool = False,
     probe: bool = True,
     max_errors: int = 10,
     reports: Sequence[str] = (),
 ) -> int:
-    """Run `command`, record it, show what came of it, and return the exit code."""
+    """Run `command`, record it, show what came of it, and return the exit code.
+
+    Of several processes that a launcher started, process 0 does all of this; the others train along, where the command
+    trains, and end with its exit code.
+    """
     if force and skip_validation:
         raise click.UsageError("--force and --skip-validation exclude each other")
+    with Team.join(World.of_environment()) as team:
+        if not team.world.is_main:
+            from thinker.cli.following import follow
+
+            trains = command in ("train", "run") and not dry_run
+            return follow(team, common, command, backend=backend, trains=trains)
+        exit_code = _lead(
+            team, common, command, backend=backend, checkpoint=checkpoint, skip_validation=skip_validation,
+            force=force, fresh=fresh, dry_run=dry_run, probe=probe, max_errors=max_errors, reports=reports,
+        )  # fmt: skip
+        return team.finish(exit_code)
+
+
+def _lead(
+    team: Team,
+    common: CommonOptions,
+    command: Command,
+    *,
+    backend: str | None,
+    checkpoint: Path | None,
+    skip_validation: bool,
+    force: bool,
+    fresh: bool,
+    dry_run: bool,
+    probe: bool,
+    max_errors: int,
+    reports: Sequence[str],
+) -> int:
     configure_output(common)
     from thinker.cli.reporting import gate_inputs, reporting
     from thinker.config import load_experiment
@@ -64,33 +98,39 @@ def run_pipeline(
             overrides=experiment.overrides,
         )
         early.hand_on()
+    team.on_lost = lambda error: _close_as_failed(common, recorder, error)
     suite_stream = _suite_stream(common)
     try:
         recorder.write_json("config.resolved", resolved_config(experiment))
-        pipeline = ThinkerPipeline(experiment, recorder, suite_stream=suite_stream, reporting=telling)
+        pipeline = ThinkerPipeline(experiment, recorder, suite_stream=suite_stream, reporting=telling, team=team)
         if dry_run:
             pipeline.dry_run(skip_validation=skip_validation, force=force, probe=probe)
         else:
-            pipeline.run(command, skip_validation=skip_validation, force=force)
+            pipeline.run(command, skip_validation=skip_validation, force=force, fresh=fresh)
         recorder.finish("success", EXIT_OK)
-    except KeyboardInterrupt as interrupt:
-        recorder.finish("interrupted", EXIT_INTERRUPTED, interrupt)
-        _end(common, recorder, "interrupted")
-        return EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001  whatever it is, the record and the exit code say it
-        code = error.exit_code if isinstance(error, ThinkerError) else EXIT_UNEXPECTED
-        recorder.finish("failed", code, error)
-        if isinstance(suite_stream, io.StringIO) and code == 3:
+    except (Exception, KeyboardInterrupt) as raised:  # noqa: BLE001  whatever it is, the record and exit code say it
+        error = team.cause(raised)
+        if isinstance(error, KeyboardInterrupt):
+            recorder.finish("interrupted", EXIT_INTERRUPTED, error)
+            _end(common, recorder, "interrupted")
+            return EXIT_INTERRUPTED
+        if isinstance(suite_stream, io.StringIO) and isinstance(error, TestSuiteError):
             sys.stderr.write(suite_stream.getvalue())
-        report(error, debug=common.debug, as_json=False)
-        _end(common, recorder, None)
-        return code
+        return _close_as_failed(common, recorder, error)
     if not common.as_json and common.verbosity >= 0:
         from thinker.cli.show import show_outcome
 
         show_outcome(recorder.record)
     _end(common, recorder, None)
     return EXIT_OK
+
+
+def _close_as_failed(common: CommonOptions, recorder: RunRecorder, error: Exception) -> int:
+    code = error.exit_code if isinstance(error, ThinkerError) else EXIT_UNEXPECTED
+    recorder.finish("failed", code, error)
+    report(error, debug=common.debug, as_json=False)
+    _end(common, recorder, None)
+    return code
 
 
 def configure_output(common: CommonOptions) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from thinker.runs.models import Measurement, PlanRecord, Prediction, RunRecord
+    from thinker.runs.models import Measurement, PerformanceRecord, PlanRecord, Prediction, RunRecord
     from thinker.validation import DatasetValidationResult
     from thinker.validation.problems import Problem
 
@@ -35,6 +35,10 @@ def show_outcome(record: RunRecord) -> None:
         loss = f"loss {_figure(training.loss_first_quarter)} → {_figure(training.loss_last_quarter)}"
         seconds = record.timings_s.get("train", 0.0)
         _line(f"training  {training.steps} steps in {seconds:.0f} s, {loss} (first, last quarter of steps)")
+        if training.best_saved and training.best_step != training.steps:
+            _line(f"best      step {training.best_step}, evaluation loss {_figure(training.metrics.get('eval_loss'))}")
+        if training.performance:
+            show_performance(training.performance)
         _line(f"adapter   {training.checkpoint_dir} (sha256 {(training.adapter_sha256 or '')[:12]})")
         if record.estimates and record.estimates.measured:
             show_estimates(record.estimates.predicted, record.estimates.measured)
@@ -105,6 +109,30 @@ def show_estimates(predicted: Prediction, measured: Measurement) -> None:
         ])  # fmt: skip
     rows.append(["time of the steps", _duration(predicted.seconds), _duration(measured.seconds)])
     show_table(["estimate", "predicted", "measured"], rows)
+
+
+def show_performance(found: PerformanceRecord) -> None:
+    """Speed, memory and time by phase, in three lines."""
+    speed = f"{_rounded(found.tokens_per_second)} tokens/s, {_rounded(found.trained_tokens_per_second)} with loss"
+    if found.flops_per_second:
+        speed += f"; {_operations(found.flops_per_second)}"
+    if found.mfu is not None:
+        speed += f", {found.mfu:.1%} of the peak (MFU)"
+    _line(f"speed     {speed}")
+    memory = f"peak {_gigabytes(found.peak_memory_bytes)}"
+    if found.peak_device_memory_bytes is not None:
+        memory += f", on the device {_gigabytes(found.peak_device_memory_bytes)}"
+    _line(f"memory    {memory}")
+    phases = [f"{name} {_duration(seconds)}" for name, seconds in found.seconds.items() if seconds >= 0.05]
+    _line(f"time      {', '.join(phases).replace('forward_backward', 'forward+backward')}")
+
+
+def _operations(rate: float) -> str:
+    return f"{rate / 1e12:.2f} TFLOP/s" if rate >= 1e11 else f"{rate / 1e9:.2f} GFLOP/s"
+
+
+def _rounded(rate: float | None) -> str:
+    return "–" if rate is None else f"{rate:,.0f}"
 
 
 def _gigabytes(size: int | None) -> str:

@@ -14,8 +14,10 @@ from pydantic import TypeAdapter
 from thinker.config.experiment import Experiment
 from thinker.config.identity import model_identity as model_identity
 from thinker.config.model_names import is_local
+from thinker.config.optimizers import FOLLOW_THE_LOSS
 from thinker.config.paths import matching
 from thinker.config.pipeline_models import DatasetPaths, DataValidationConfig
+from thinker.config.recipe_models import Recipe
 from thinker.config.resolved import resolved_config
 from thinker.data.dataset_files import DatasetFiles, combined_sha256
 from thinker.errors import ConfigError
@@ -57,7 +59,7 @@ def config_fingerprint(experiment: Experiment) -> str:
     return digest({"digest": "config", "pipeline": pipeline, "lora": lora, "evaluate_base_only": base_only})
 
 
-def training_fingerprint(
+def training_inputs(
     experiment: Experiment,
     *,
     dataset_sha256: str,
@@ -66,8 +68,8 @@ def training_fingerprint(
     hardware: Mapping[str, str | int] | None = None,
     plugins: Mapping[str, str | None] | None = None,
     world_size: int = 1,
-) -> str:
-    """Digest of all that shapes the adapter: rows, base model, recipe, and the programs that turn them into weights.
+) -> dict[str, Any]:
+    """All that shapes the adapter: rows, base model, recipe, and the programs that turn them into weights.
 
     Args:
         experiment: with a recipe.
@@ -85,24 +87,40 @@ def training_fingerprint(
     if experiment.recipe is None or training is None:
         raise ConfigError("a training fingerprint needs a 'training' section with a LoRA file")
     recipe = resolved_config(experiment)["lora"]
-    del recipe["output"], recipe["data"]["train_file"]
+    output = recipe.pop("output")
+    if _evaluation_shapes(experiment.recipe):
+        recipe["evaluations"] = [output["eval_strategy"], output["eval_steps"]]
+    del recipe["data"]["train_file"]
     for key in ("name", "revision", "hf_token", "device_map"):
         del recipe["model"][key]
-    return digest(
-        {
-            "digest": "training",
-            "dataset": dataset_sha256,
-            "max_examples": experiment.pipeline.data_validation.max_examples,
-            "task": experiment.pipeline.task,
-            "backend": training.backend,
-            "base_model": model_identity,
-            "recipe": recipe,
-            "versions": dict(versions),
-            "hardware": dict(hardware or {}),
-            "plugins": dict(plugins or {}),
-            "world_size": world_size,
-        }
+    return {
+        "dataset": dataset_sha256,
+        "max_examples": experiment.pipeline.data_validation.max_examples,
+        "task": experiment.pipeline.task,
+        "backend": training.backend,
+        "base_model": model_identity,
+        "recipe": recipe,
+        "versions": dict(versions),
+        "hardware": dict(hardware or {}),
+        "plugins": dict(plugins or {}),
+        "world_size": world_size,
+    }
+
+
+def _evaluation_shapes(recipe: Recipe) -> bool:
+    """Whether the adapter depends on when the held-out rows are looked at."""
+    training = recipe.training
+    return (
+        training.load_best_model_at_end
+        or training.early_stopping_patience is not None
+        or training.lr_scheduler_type in FOLLOW_THE_LOSS
+        or training.optim.startswith("schedule_free")  # whose weights are averaged for it, and back, in rounded steps
     )
+
+
+def training_fingerprint(inputs: Mapping[str, Any]) -> str:
+    """Digest of `training_inputs`."""
+    return digest({"digest": "training", **inputs})
 
 
 def schema_content(config: DataValidationConfig) -> Any:

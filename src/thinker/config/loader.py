@@ -28,7 +28,8 @@ from thinker.config.paths import (
 from thinker.config.pipeline_models import PipelineConfig
 from thinker.config.problems import KeyPath, Place, Problem, config_error
 from thinker.config.recipe_models import Recipe
-from thinker.config.rules import Command, lora_rules, pipeline_rules
+from thinker.config.recipe_rules import lora_rules
+from thinker.config.rules import Command, pipeline_rules
 from thinker.config.schema_file import json_schema_problems
 from thinker.config.shape import fit
 from thinker.config.source import ConfigSource, child_value, shown_path

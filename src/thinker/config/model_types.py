@@ -22,6 +22,7 @@ _WORDS: dict[Any, str] = {
     SecretStr: "text",
     type(None): "null",
 }
+_PLURALS: dict[Any, str] = {Path: "paths", int: "integers"}
 
 
 def fields_of(section: type) -> dict[str, FieldInfo]:
@@ -84,8 +85,8 @@ def _describe_one(part: Any, beside: tuple[Any, ...]) -> str:
         item = get_args(part)[0]
         if section_of(item):
             return "a list of sections"
-        if item is Path:
-            return "a list of paths"
+        if (word := _PLURALS.get(members(item)[0])) is not None:
+            return f"a list of {word}"
         return "a list of them" if item in beside and choices(item) else f"a list of {describe(item)}"
     if get_origin(part) is dict or _is_section(part):
         return "keys and values"

@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from thinker.config.pipeline_models import MODEL_CONFIG, DatasetPaths, NonNegativeInt, PositiveInt
 
 PromptFormat = Literal["raw", "chat"]
 OverlongPolicy = Literal["error", "drop", "truncate_prompt"]
+Strategy = Literal["steps", "epoch", "no"]
+Argument = bool | int | float | str
+FIRST_WEIGHTS = r"^(gaussian|orthogonal|olora|pissa|pissa_niter_[1-9]\d*)$"
+# `recipe_rules` checks it, in better words.
+FirstWeights = Annotated[str, WithJsonSchema({"type": "string", "pattern": FIRST_WEIGHTS})]
+# Beginnings of `lora.init_lora_weights` that take a part out of the base model's weights.
+CHANGE_THE_BASE = ("pissa", "olora")
 
 
 @dataclass(config=MODEL_CONFIG, frozen=True)
@@ -50,6 +57,26 @@ class LoraConfig:
     """Names of the linear layers that get an adapter, a regular expression, or `all-linear`."""
     bias: Literal["none", "all", "lora_only"] = "none"
     """Which biases are trained."""
+    use_rslora: bool = False
+    """Rank-stabilized LoRA: the update is multiplied by lora_alpha / √r instead."""
+    use_dora: bool = False
+    """DoRA: beside the update, the length of each output's weights is trained. More time and memory."""
+    init_lora_weights: bool | FirstWeights = True
+    """First weights: `true` (A random, B zero), `false` (both random), `gaussian`, `orthogonal`, `olora`, `pissa` or
+    `pissa_niter_N` (fast SVD of N iterations). After `olora` and `pissa` the adapter is saved with twice the rank,
+    to fit the base model as it was."""
+    exclude_modules: tuple[str, ...] | str = ()
+    """Layers that get no adapter though `target_modules` names them: ends of names, or a regular expression."""
+    layers_to_transform: tuple[NonNegativeInt, ...] | None = None
+    """Numbers of the blocks, from 0, whose layers get an adapter. Absent: all."""
+    layers_pattern: tuple[str, ...] | str | None = None
+    """Name of the list of blocks that `layers_to_transform` counts, where the model has several."""
+    rank_pattern: dict[str, PositiveInt] = Field(default_factory=dict)
+    """Ranks other than `r`, by end of a layer's name or regular expression for it."""
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Values other than `lora_alpha`, named like those of `rank_pattern`."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules that are trained whole and saved with the adapter (`lm_head`, `embed_tokens`), by ends of names."""
 
 
 @dataclass(config=MODEL_CONFIG, frozen=True)
@@ -68,6 +95,8 @@ class TrainingHyperparameters:
     """At most so many optimizer steps; `num_epochs` ends training earlier where it gives fewer."""
     warmup_steps: NonNegativeInt = 0
     """Optimizer steps over which the learning rate rises from 0."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The same as a fraction of all steps; one of the two may be given."""
     max_seq_length: PositiveInt = 2048
     """Longest row in tokens: prompt, completion and end-of-sequence."""
     claim_c1_weight: Annotated[float, Field(ge=0)] = 1.0
@@ -76,12 +105,30 @@ class TrainingHyperparameters:
     """Loss weight of the tokens of the evidence lines (`CLAIM[c2]` on). Task `scifact_claims`."""
     optim: str = "adamw_torch"
     """Optimizer, by its name in Transformers."""
+    optim_args: dict[str, Argument] = Field(default_factory=dict)
+    """Further arguments of the optimizer, by name, such as `momentum` of `sgd`."""
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the mean of gradients, of optimizers that have one."""
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the mean of squared gradients."""
+    adam_epsilon: Annotated[float, Field(ge=0)] = 1e-8
+    """Added to the root of that mean."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Clips the gradient to this norm; 0 does not clip."""
     lr_scheduler_type: str = "linear"
     """Learning-rate schedule, by its name in Transformers."""
+    lr_scheduler_kwargs: dict[str, Argument] = Field(default_factory=dict)
+    """Further arguments of the schedule, by name, such as `num_cycles` of `cosine_with_restarts`."""
+    neftune_noise_alpha: Annotated[float, Field(gt=0)] | None = None
+    """NEFTune: noise of this strength is added to the embeddings while training; 5 to 15 are usual."""
+    early_stopping_patience: PositiveInt | None = None
+    """Ends training after so many evaluations in a row without a better evaluation loss."""
+    early_stopping_threshold: Annotated[float, Field(ge=0)] = 0.0
+    """By how much a loss must be below the best one to count as better."""
+    load_best_model_at_end: bool = False
+    """Saves the adapter of the lowest evaluation loss instead of the last one."""
     fp16: bool = False
     """Computes in float16. On CPU, where it cannot be honoured: bfloat16 or float32, as the guide's table says."""
     bf16: bool | None = None
@@ -116,8 +163,13 @@ class OutputConfig:
     """Where adapter, tokenizer and model card go. Absent: `evaluation.checkpoint_dir` of the pipeline file."""
     logging_steps: PositiveInt = 10
     """Optimizer steps between two lines of the log."""
+    eval_strategy: Strategy = "steps"
+    """When the loss of the held-out rows is computed: every `eval_steps`, after each `epoch`, or `no`; in every
+    case at the end too."""
     eval_steps: PositiveInt = 100
     """Optimizer steps between two evaluation losses, where rows are held out."""
+    save_strategy: Strategy = "steps"
+    """When an intermediate checkpoint is written: every `save_steps`, after each `epoch`, or `no`."""
     save_steps: PositiveInt = 200
     """Optimizer steps between two intermediate checkpoints."""
     save_total_limit: PositiveInt | None = 3

@@ -58,17 +58,6 @@ def pipeline_rules(source: ConfigSource, command: Command) -> Iterator[Problem]:
         yield from _task_inputs(source)
 
 
-def lora_rules(source: ConfigSource) -> Iterator[Problem]:
-    """What is wrong with the LoRA file beyond its shape."""
-    if source.get("training", "fp16") is True and source.get("training", "bf16") is True:
-        yield source.problem(("training", "bf16"), "fp16 and bf16 exclude each other; set one of them to true")
-    modules: KeyPath = ("lora", "target_modules")
-    if source.get(*modules) in ([], ""):
-        yield source.problem(modules, "is empty: no layer would get an adapter")
-    elif isinstance(source.get(*modules), str):
-        yield from _regular_expression(source, modules)
-
-
 def _missing_sections(source: ConfigSource, command: Command) -> Iterator[Problem]:
     for name, (commands, advice) in _SECTIONS.items():
         if command in commands and source.get(name) is None:
@@ -142,7 +131,7 @@ def _field_rules(source: ConfigSource, path: KeyPath, item: dict[str, Any]) -> I
         yield from _rules_for_types(source, path, item, types)
     yield from _order(source, path, item, "min", "max")
     yield from _order(source, path, item, "min_length", "max_length")
-    yield from _regular_expression(source, (*path, "pattern"))
+    yield from regular_expression(source, (*path, "pattern"))
     yield from _known_plugin(source, (*path, "validator"), "validators")
     if item.get("enum") == []:
         yield source.problem((*path, "enum"), "is empty: no value would pass")
@@ -196,7 +185,7 @@ def _order(source: ConfigSource, path: KeyPath, item: dict[str, Any], low: str, 
         yield source.problem((*path, high), f"{most} is less than {low}, {least}: no value would pass")
 
 
-def _regular_expression(source: ConfigSource, path: KeyPath) -> Iterator[Problem]:
+def regular_expression(source: ConfigSource, path: KeyPath) -> Iterator[Problem]:
     pattern = source.get(*path)
     if not isinstance(pattern, str):
         return

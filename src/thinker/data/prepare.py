@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ class PreparedData:
     @property
     def planned_tokens(self) -> tuple[int, int]:
         """Tokens that all steps send through the model, and those among them that carry loss."""
-        rows = [self.train_rows[row] for step in self.plan for row in step.rows]
+        return self.tokens_of(len(self.plan))
+
+    def tokens_of(self, steps: int) -> tuple[int, int]:
+        """As `planned_tokens`, of the first `steps` steps."""
+        rows = [self.train_rows[row] for step in islice(self.plan, steps) for row in step.rows]
         return sum(self.rows.lengths[row] for row in rows), sum(self.rows.trained_tokens[row] for row in rows)
 
     def row_numbers(self, indices: Sequence[int]) -> list[int]:
@@ -52,6 +57,7 @@ def prepare_data(
     tokenizer_identity: str,
     dataset_sha256: str,
     cache_dir: Path,
+    world_size: int = 1,
 ) -> PreparedData:
     """Encode the dataset, split it, and plan the steps.
 
@@ -78,7 +84,7 @@ def prepare_data(
         train, kept_out = split_kept(recipe, rows.row_numbers, rows.total)
     except ValueError as error:
         raise DataError(f"{experiment.dataset}: {error}") from error
-    return PreparedData(rows, train, kept_out, plan_of(recipe, len(train)))
+    return PreparedData(rows, train, kept_out, plan_of(recipe, len(train), world_size))
 
 
 def loss_weights(recipe: Recipe) -> LossWeights:
@@ -104,8 +110,8 @@ def split_kept(recipe: Recipe, kept: Sequence[int], total: int) -> tuple[list[in
     return train, [index for index, number in enumerate(kept) if number in held_out]
 
 
-def plan_of(recipe: Recipe, row_count: int) -> Plan:
-    """The optimizer steps over `row_count` rows."""
+def plan_of(recipe: Recipe, row_count: int, world_size: int = 1) -> Plan:
+    """The optimizer steps over `row_count` rows, dealt to `world_size` processes."""
     training = recipe.training
     return Plan(
         row_count=row_count,
@@ -114,6 +120,7 @@ def plan_of(recipe: Recipe, row_count: int) -> Plan:
         epochs=training.num_epochs,
         micro_batch_size=training.per_device_batch_size,
         accumulation=training.gradient_accumulation_steps,
+        world_size=world_size,
         max_steps=training.max_steps,
     )
 

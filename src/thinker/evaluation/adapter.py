@@ -13,8 +13,12 @@ from thinker.training.hf_peft.artifacts import ADAPTER_CONFIG, ADAPTER_WEIGHTS, 
 log = logging.getLogger("thinker")
 
 
-def require_adapter(folder: Path) -> None:
+def require_adapter(folder: Path, problem: str = "no adapter to evaluate") -> None:
     """Refuse a folder without a complete adapter.
+
+    Args:
+        folder: where one should be.
+        problem: what to call its absence.
 
     Raises:
         PreconditionError: says what is missing and suggests `thinker train`.
@@ -23,9 +27,7 @@ def require_adapter(folder: Path) -> None:
     if missing:
         what = f"has no {' and no '.join(missing)}" if folder.is_dir() else "does not exist"
         what = "is not a folder" if folder.is_file() else what
-        raise PreconditionError(
-            f"no adapter to evaluate: {folder} {what}; run `thinker train` first, or give --checkpoint"
-        )
+        raise PreconditionError(f"{problem}: {folder} {what}; run `thinker train` first, or give --checkpoint")
 
 
 def check_base_model(folder: Path, base_model: str, identity: dict[str, Any]) -> None:

@@ -37,9 +37,9 @@ class LocalGenerator:
     """Generates with Transformers, greedily or by nucleus sampling with a generator for each record."""
 
     def __init__(self, context: GeneratorContext) -> None:
+        from thinker.evaluation.base_model import EvaluatedModel
         from thinker.modeling.determinism import prepare, thread_count
-        from thinker.modeling.devices import describe, has_native_bf16, resolve_device, resolve_precision
-        from thinker.modeling.load import ModelSource, load_base_model
+        from thinker.modeling.devices import describe
 
         experiment, evaluation, recipe = (
             context.experiment,
@@ -48,39 +48,28 @@ class LocalGenerator:
         )
         if experiment.base_model is None or evaluation is None:
             raise ConfigError("evaluation needs a base model")
-        model_config = recipe.model if recipe else None
         self._context, self._tokenizer, self._sampling = context, context.tokenizer, context.sampling
         self._wanted_batch_size = evaluation.batch_size
         self._effect_checked = context.adapter is None
         prepare(evaluation.seed, strict=recipe is None or recipe.training.determinism == "strict")
-        device = resolve_device(model_config.device if model_config else "auto")
-        precision = resolve_precision(
-            fp16=recipe.training.fp16 if recipe else False, bf16=recipe.training.bf16 if recipe else None,
-            dtype=model_config.dtype if model_config else "auto", device_type=device.type,
-            native_bf16=has_native_bf16(device),
-        )  # fmt: skip
-        dtype = precision.storage if evaluation.dtype == "auto" else evaluation.dtype
-        revision = model_config.revision if model_config else None
+        base = EvaluatedModel.of(experiment, context.cache_dir)
+        revision = recipe.model.revision if recipe else None
         if context.adapter is not None:
             require_adapter(context.adapter)
             check_base_model(context.adapter, experiment.base_model, model_identity(experiment.base_model, revision))
-        model = load_base_model(
-            ModelSource.of(experiment, context.cache_dir), device=device, dtype=dtype,
-            quantization=model_config.quantization if model_config else None,
-            device_map=model_config.device_map if model_config else "auto",
-        )  # fmt: skip
-        for announcement in precision.announcements:
+        model = base.load()
+        for announcement in base.announcements:
             log.warning(announcement)
         self._stop_ids = _stop_ids(model, context.tokenizer)
         self._model = attach(model, context.adapter) if context.adapter is not None else model
         if evaluation.compare_base and context.adapter is not None:
             _require_separable(self._model)
         self.settings: dict[str, Any] = {
-            "device": describe(device),
-            "dtype": dtype,
-            "quantization": (model_config.quantization if model_config else None) or "none",
+            "device": describe(base.device),
+            "dtype": base.dtype,
+            "quantization": base.quantization,
             "threads": thread_count(),
-            "announcements": list(precision.announcements),
+            "announcements": list(base.announcements),
         }
 
     def generate(self, requests: Sequence[GenerationRequest], *, use_adapter: bool = True) -> list[Generation]:

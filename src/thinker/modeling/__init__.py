@@ -1,1 +1,5 @@
-"""Base models and what they run on: loading, devices, precision, determinism. Shared by training and evaluation."""
+"""Models: where they come from, what they are loaded in, on what."""
+
+from thinker.modeling.packages import keep_hub_kernels_off
+
+keep_hub_kernels_off()

@@ -46,15 +46,21 @@ def tokenizer_folder(gguf: Path, cache_dir: Path) -> Path:
         name = _folder_name(gguf)
     except importlib.metadata.PackageNotFoundError as error:
         raise PreconditionError(f"reading the tokenizer of {gguf.name} takes Transformers; {HOW_TO_INSTALL}") from error
-    for kind in ("models", "tokenizers"):
-        if (folder := cache_dir / kind / name).is_dir():
-            return folder
+    if found := unpacked_tokenizer(gguf, cache_dir):
+        return found
+    folder = cache_dir / "tokenizers" / name
     log.info("tokenizer: reading that of %s once into the cache", gguf.name)
     with folder_in_one_step(folder) as temporary:
         with _gguf_errors(gguf):
             tokenizer = _read_tokenizer(gguf)
         tokenizer.save_pretrained(temporary)
     return folder
+
+
+def unpacked_tokenizer(gguf: Path, cache_dir: Path) -> Path | None:
+    """The folder of the cache that holds the tokenizer of `gguf`; None where it was never unpacked."""
+    folders = (cache_dir / kind / _folder_name(gguf) for kind in ("models", "tokenizers"))
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def _folder_name(gguf: Path) -> str:

@@ -143,7 +143,40 @@ def load_base_model(
         )
     if "device_map" not in keywords:
         model.to(device)
+    if quantization == "4bit":
+        _keep_weights_as_packed(model)
     return model.eval()
+
+
+def unpacked(model: Any) -> Any:
+    """`model` without quantization, on the weights that its products use; as it is, where it is not quantized.
+
+    A 4-bit layer keeps the precision it was quantized from, which is what its products unpack to; an 8-bit one becomes
+    float32, in which its integers times their scales are whole.
+    """
+    import torch
+
+    if not getattr(model, "is_quantized", False):
+        return model
+    with _quiet():
+        model = model.dequantize(dtype=torch.float32 if getattr(model, "is_loaded_in_8bit", False) else model.dtype)
+    model.is_loaded_in_4bit = False  # Transformers forgets to say so
+    return model
+
+
+def _keep_weights_as_packed(model: Any) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16, at the first product without gradients.
+
+    Its other format rounds the scales of the blocks to bfloat16, so the weights are no longer those that training sees;
+    a product with it has no gradient, so training would learn nothing more below the last layer once an evaluation loss
+    was taken; and it cannot hold layers whose sizes are no multiples of 32 and 64
+    (`bitsandbytes.nn.Linear4bit.forward`, `bitsandbytes.functional._convert_weight_packed_for_cpu`).
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _bitsandbytes_config(quantization: str, compute_dtype: torch.dtype) -> Any:

@@ -99,7 +99,8 @@ class InputFile(FileRecord):
     """A file that the run read."""
 
     role: Text
-    """What the run read it as: `pipeline`, `recipe`, `dataset`, `claims_file`, `corpus_file`, `data_file`"""
+    """What the run read it as: `pipeline`, `recipe`, `dataset`, `claims_file`, `corpus_file`, `data_file`; source
+    files of plugins are a `task`, `backend` or `generator`"""
 
 
 class Environment(_Section):
@@ -233,6 +234,31 @@ class Settings(_Section):
     """Settings that could not be honoured as written, and what was done instead, as announced."""
 
 
+class PerformanceRecord(_Section):
+    """How fast training was; of a resumed training, the steps since it was resumed."""
+
+    steps: Count
+    """Optimizer steps measured."""
+    tokens_per_second: Figure
+    """Tokens through the model, over the time of the steps; padding is not counted."""
+    trained_tokens_per_second: Figure
+    """Tokens among them whose loss weight is not 0."""
+    flops_per_second: Figure
+    """Floating-point operations that the rows need, over the same time, on all devices together."""
+    mfu: Figure = None
+    """Model FLOP/s utilization: that, over what the devices can do at most; null where their peak is not known."""
+    peak_flops: Figure = None
+    """Peak FLOP/s of one device in the precision computed in; null where it is not known, as on CPU."""
+    devices: Count = 1
+    """Devices that computed together."""
+    peak_memory_bytes: Count | None = None
+    """Highest resident set of the process while it trained."""
+    peak_device_memory_bytes: Count | None = None
+    """Most that torch's allocator gave out on an accelerator; null on CPU."""
+    seconds: dict[Text, Seconds] = Field(default_factory=dict)
+    """By phase: `load`, `start`, `data`, `forward_backward`, `optimizer`, `evaluation`, `checkpoints`, `saving`."""
+
+
 class TrainingRecord(_Section):
     """Training."""
 
@@ -266,10 +292,18 @@ class TrainingRecord(_Section):
     """Precision, device and the like, as resolved."""
     resumed_from: RecordedPath | None = None
     """Checkpoint that training went on from."""
+    stopped_early: bool = False
+    """Whether early stopping ended training before the plan's last step."""
+    best_step: Count | None = None
+    """Optimizer step of the lowest evaluation loss; null without evaluations."""
+    best_saved: bool = False
+    """Whether the adapter is the one of that step (`load_best_model_at_end`)."""
     loss_first_quarter: Figure = None
     """Mean training loss of the first quarter of steps."""
     loss_last_quarter: Figure = None
     """Mean training loss of the last quarter of steps."""
+    performance: PerformanceRecord | None = None
+    """Speed, memory and time by phase; null where the backend does not say."""
     log_history: RecordedPath | None = None
     """Step log (JSONL): loss, learning rate and gradient norm by step."""
 
@@ -424,6 +458,8 @@ class RunRecord(_Section):
     """More on that repository."""
     digests: Digests = Field(default_factory=Digests)
     """The three digests."""
+    training_inputs: dict[Text, Json] | None = None
+    """What the training digest is taken of; null where training was not reached."""
     inputs: list[InputFile] = Field(default_factory=list)
     """Files read."""
     seeds: dict[Text, int] = Field(default_factory=dict)

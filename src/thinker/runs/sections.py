@@ -17,6 +17,7 @@ from thinker.runs.models import (
     EvaluationRecord,
     InputFile,
     Measurement,
+    PerformanceRecord,
     PlanRecord,
     Prediction,
     Sampling,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from thinker.modeling.memory import PeakMemory
     from thinker.training.base import TrainingReport
     from thinker.training.estimate import Estimate
+    from thinker.training.performance import Performance
     from thinker.validation import DatasetValidationResult, TestSuiteResult
     from thinker.validation.receipt import StoredReceipt
 
@@ -151,10 +153,10 @@ def measured(before: EstimatesRecord, report: TrainingReport, peak: PeakMemory) 
 
 
 def training(
-    experiment: Experiment, report: TrainingReport, data: PreparedData, identity: Mapping[str, Any]
+    experiment: Experiment, report: TrainingReport, data: PreparedData, identity: Mapping[str, Any], peak: PeakMemory
 ) -> TrainingRecord:
     """Training's section."""
-    tokens, trained_tokens = data.planned_tokens
+    tokens, trained_tokens = data.tokens_of(report.steps)
     config = experiment.pipeline.training
     return TrainingRecord.model_validate({
         "backend": report.backend,
@@ -173,8 +175,28 @@ def training(
         "settings": settings(report.settings),
         "loss_first_quarter": report.metrics.get("first_quarter_loss"),
         "loss_last_quarter": report.metrics.get("last_quarter_loss"),
+        "stopped_early": report.stopped_early,
+        "best_step": report.best_step,
+        "best_saved": report.best_saved,
+        "performance": _performance(report.performance, peak) if report.performance else None,
+        "resumed_from": report.resumed_from,
         "log_history": report.step_log,
     })  # fmt: skip
+
+
+def _performance(found: Performance, peak: PeakMemory) -> PerformanceRecord:
+    return PerformanceRecord(
+        steps=found.steps,
+        tokens_per_second=found.tokens_per_second,
+        trained_tokens_per_second=found.trained_tokens_per_second,
+        flops_per_second=found.flops_per_second,
+        mfu=found.mfu,
+        peak_flops=found.peak_flops,
+        devices=found.devices,
+        peak_memory_bytes=peak.resident_bytes,
+        peak_device_memory_bytes=peak.device_bytes,
+        seconds={phase: round(seconds, 6) for phase, seconds in found.seconds.items()},
+    )
 
 
 def evaluation(experiment: Experiment, report: EvaluationReport, identity: Mapping[str, Any]) -> EvaluationRecord:

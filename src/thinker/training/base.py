@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from thinker import plugins
 from thinker.config.experiment import Experiment
 from thinker.config.pipeline_models import TrainingConfig
+from thinker.processes.world import World
+from thinker.training.performance import Performance
 
 if TYPE_CHECKING:
     from thinker.data.encoded_rows import EncodedRows
@@ -33,6 +35,8 @@ class TrainingContext:
         training_fingerprint: what shapes the adapter, as a hash.
         provenance: what the model card says about where the adapter comes from.
         tokenizer: of the base model, as loaded for encoding.
+        world: this process among those that train together.
+        fresh: start anew, whatever checkpoints there are.
     """
 
     experiment: Experiment
@@ -46,6 +50,8 @@ class TrainingContext:
     training_fingerprint: str
     provenance: Mapping[str, Any]
     tokenizer: Any
+    world: World = field(default_factory=World)
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,17 @@ class TrainingReport:
 
     Attributes:
         checkpoint_dir: folder with the adapter.
-        metrics: figures by name; `loss` is the mean over all steps, `eval_loss` the last one.
+        metrics: figures by name; `loss` is the mean over all steps, `eval_loss` that of the adapter as saved.
         backend: that trained.
         adapter_sha256: of the adapter's weights file.
         steps: optimizer steps done.
         settings: what the hardware and the rules made of the configuration, for the record.
         step_log: JSONL file, one line for each step.
+        resumed_from: the checkpoint that training went on from.
+        stopped_early: whether training ended before the plan did.
+        best_step: optimizer step of the lowest evaluation loss; None where there was no evaluation.
+        best_saved: whether the adapter is the one of that step.
+        performance: speed and time; None where the backend does not say.
     """
 
     checkpoint_dir: Path
@@ -69,6 +80,11 @@ class TrainingReport:
     steps: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     step_log: Path | None = None
+    resumed_from: Path | None = None
+    stopped_early: bool = False
+    best_step: int | None = None
+    best_saved: bool = False
+    performance: Performance | None = None
 
 
 class TrainingBackend(Protocol):

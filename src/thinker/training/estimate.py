@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter
 
-from thinker.errors import PreconditionError, ThinkerError
+from thinker.errors import ConfigError, PreconditionError, ThinkerError
 from thinker.files import folder_in_one_step
 from thinker.training.base import TrainingContext
 from thinker.training.workload import Workload, workload
@@ -126,6 +126,8 @@ def _of_local_backend(context: TrainingContext, work: Workload, counted: Estimat
 
     try:
         prepared = prepare_estimate(context, work)
+    except ConfigError:  # training would be refused for it, after the model is loaded
+        raise
     except Exception as error:  # an estimate must not stop a training that would go through
         log.debug("no estimate of memory and time", exc_info=error)
         return replace(counted, notes=(f"memory and time are not estimated: {_first_line(error)}",))
@@ -148,7 +150,7 @@ def _with_probe(context: TrainingContext, prepared: Prepared, found: Estimate, k
 
     shape = prepared.heaviest.shape
     log.info("probe: %d steps on the heaviest micro-batch (%d rows of up to %d tokens), in a process of its own",
-             STEPS, shape.rows, shape.length)  # fmt: skip
+             STEPS, len(shape.lengths), shape.longest)  # fmt: skip
     try:
         result = run_probe(context, prepared.heaviest)
     except ThinkerError as error:

@@ -87,7 +87,7 @@ def _in_folder(experiment: Experiment, folder: Path) -> Experiment:
     """The experiment with `folder` for its outputs, and no one reported to."""
     recipe = experiment.recipe
     assert recipe is not None  # who trains has one
-    output = replace(recipe.output, checkpoint_dir=folder / "adapter", save_steps=STEPS + 1, report_to="none")
+    output = replace(recipe.output, checkpoint_dir=folder / "adapter", save_strategy="no", report_to="none")
     return replace(experiment, recipe=replace(recipe, output=output), checkpoint_dir=output.checkpoint_dir)
 
 

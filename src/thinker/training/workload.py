@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from thinker.config.recipe_models import OutputConfig
 from thinker.data.encoded_rows import EncodedRows
+from thinker.data.plan import Plan
 from thinker.training.base import TrainingContext
 
 
@@ -14,16 +16,22 @@ class BatchShape:
     """What the work and the memory of a micro-batch follow from.
 
     Attributes:
-        rows: its rows.
-        length: its longest row, in tokens.
-        positions: of these, the ones that logits are computed at; an upper bound unless said otherwise.
-        padded: whether some row is shorter than the longest.
+        lengths: of its rows, in tokens.
+        targets: tokens that carry loss, in all rows.
     """
 
-    rows: int
-    length: int
-    positions: int
-    padded: bool
+    lengths: tuple[int, ...]
+    targets: int
+
+    @property
+    def tokens(self) -> int:
+        """Of all rows."""
+        return sum(self.lengths)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(self.lengths)
 
 
 @dataclass(frozen=True)
@@ -64,24 +72,24 @@ class Dimensions:
         Narayanan et al. 2021, "Efficient Large-Scale Language Model Training on GPU Clusters", appendix: matrices,
         attention's two products, and the head, which here sees the trained positions alone.
         """
-        matrices = 2 * self.linear_parameters * shape.length
-        attention = 4 * self.layers * self.attention_width * shape.length**2
-        return shape.rows * (matrices + attention + 2 * self.head_parameters * shape.positions)
+        matrices = 2 * self.linear_parameters * shape.tokens
+        attention = 4 * self.layers * self.attention_width * sum(length**2 for length in shape.lengths)
+        return matrices + attention + 2 * self.head_parameters * shape.targets
 
     def training_flops(self, shape: BatchShape, *, checkpointing: bool) -> int:
         """Forward and backward pass. Frozen matrices need no gradient of their own, attention's operands do."""
-        attention = 4 * shape.rows * self.layers * self.attention_width * shape.length**2
+        attention = 4 * self.layers * self.attention_width * sum(length**2 for length in shape.lengths)
         return self.forward_flops(shape) * (3 if checkpointing else 2) + attention
 
     def memory_rank(self, shape: BatchShape) -> int:
         """Orders micro-batches by the memory they take, roughly and in bytes.
 
-        Korthikanti et al. 2022, section 4.1: 34 bytes for each token, layer and unit of width. Beside them a mask for
-        each layer, and three copies of the logits in float32.
+        Korthikanti et al. 2022, section 4.1: 34 bytes for each token, layer and unit of width, and the attention's
+        probabilities in two. Logits are not kept, the hidden states that they come from are.
         """
-        tokens = 34 * shape.length * self.layers * self.attention_width
-        mask = 2 * self.layers * shape.length**2 if shape.padded else 0
-        return shape.rows * (tokens + mask + 12 * shape.positions * self.vocabulary)
+        per_token = 34 * self.layers * self.attention_width
+        probabilities = 2 * self.layers * sum(length**2 for length in shape.lengths)
+        return per_token * shape.tokens + probabilities + self.attention_width * shape.targets
 
 
 @dataclass(frozen=True)
@@ -128,40 +136,23 @@ def workload(context: TrainingContext) -> Workload:
         steps=len(plan),
         micro_batches=tuple(micro_batches),
         held_out=tuple(_micro_batch(rows, held_out[at : at + size]) for at in range(0, len(held_out), size)),
-        evaluations=len(plan) // context.experiment.recipe.output.eval_steps if held_out else 0,
+        evaluations=_evaluations(context.experiment.recipe.output, plan) if held_out else 0,
         tokens=sum(rows.lengths[row] for row in trained_on),
         trained_tokens=sum(rows.trained_tokens[row] for row in trained_on),
     )
 
 
-def heaviest(work: Workload, rows: EncodedRows, dimensions: Dimensions, *, looked_at: int = 8) -> MicroBatch:
-    """The micro-batch that takes the most memory; its positions are exact.
+def _evaluations(output: OutputConfig, plan: Plan) -> int:
+    """How often the evaluation loss is computed; the last step's counts once, whatever asks for it."""
+    every = {"steps": output.eval_steps, "epoch": plan.steps_per_epoch, "no": len(plan)}[output.eval_strategy]
+    return -(-len(plan) // every)
 
-    The bound on positions chooses the few whose rows are looked at.
-    """
-    ranked = sorted(set(work.micro_batches), key=lambda found: dimensions.memory_rank(found.shape), reverse=True)
-    exact = (_exact(rows, micro_batch) for micro_batch in ranked[:looked_at])
-    return max(exact, key=lambda found: dimensions.memory_rank(found.shape))
+
+def heaviest(work: Workload, dimensions: Dimensions) -> MicroBatch:
+    """The micro-batch that takes the most memory."""
+    return max(work.micro_batches, key=lambda found: dimensions.memory_rank(found.shape))
 
 
 def _micro_batch(rows: EncodedRows, indices: Sequence[int]) -> MicroBatch:
-    lengths = [rows.lengths[index] for index in indices]
-    bound = min(max(lengths) - 1, sum(rows.trained_tokens[index] for index in indices))
-    return MicroBatch(tuple(indices), BatchShape(len(lengths), max(lengths), bound, min(lengths) < max(lengths)))
-
-
-def _exact(rows: EncodedRows, micro_batch: MicroBatch) -> MicroBatch:
-    shape = micro_batch.shape
-    positions = len(set(_positions(rows, micro_batch.rows)))
-    return MicroBatch(micro_batch.rows, BatchShape(shape.rows, shape.length, positions, shape.padded))
-
-
-def _positions(rows: EncodedRows, indices: Iterable[int]) -> Iterator[int]:
-    """Where the next id carries loss, row by row."""
-    for index in indices:
-        example = rows[index]
-        yield from (
-            example.prompt_length + place - 1
-            for place, weight in enumerate(example.weights)
-            if weight and example.prompt_length + place > 0
-        )
+    lengths = tuple(rows.lengths[index] for index in indices)
+    return MicroBatch(tuple(indices), BatchShape(lengths, sum(rows.trained_tokens[index] for index in indices)))

@@ -77,7 +77,7 @@ class Gate:
             TestSuiteError: the suite failed or nothing in it ran.
             DataError: the dataset has errors, or something changed while it was checked.
         """
-        validator = self._validator()
+        validator = _validator(self._experiment, self._task)
         self._known = KnownVerdicts(self._experiment, self._task)
         why = "of --force" if force else "of --report" if self._reporting.targets else None
         standing = None if why else self._known.standing()
@@ -128,7 +128,8 @@ class Gate:
             suite = self._run_suite()
         reads = known.reads(seen) if suite.status != "disabled" else SuiteReads()
         with self._recorder.stage("dataset"):
-            result = self._preflight(validator.validate())
+            result = _preflight(self._experiment, self._task, validator.validate())
+        self.encoding_sha256 = result.statistics.get("encoding_sha256")
         self._recorder.update(validation=sections.validation(suite=suite, dataset=result))
         self._save_problems(result)
         self._reporting.tell(result)
@@ -186,37 +187,6 @@ class Gate:
         self._recorder.update(validation=sections.validation(suite=suite))
         return suite
 
-    def _validator(self) -> DatasetValidator:
-        config = self._experiment.pipeline.data_validation
-        return DatasetValidator(
-            self._experiment.dataset,
-            self._schema(),
-            max_examples=config.max_examples,
-            checks=config.checks,
-        )
-
-    def _schema(self) -> RowSchema:
-        schema = self._experiment.pipeline.data_validation.schema
-        return schema if schema is not None else self._task.default_schema
-
-    def _preflight(self, schema_pass: DatasetValidationResult) -> DatasetValidationResult:
-        """The checks beyond the schema, added to what the schema's found."""
-        experiment = self._experiment
-        config = experiment.pipeline.data_validation
-        report = Report(experiment.dataset, levels(config.checks))
-        started = time.perf_counter()
-        found = run_preflight(
-            experiment.dataset,
-            self._task,
-            checks_for(experiment, self._task),
-            report,
-            refused=schema_pass.refused_lines(),
-            max_examples=config.max_examples,
-            expected_sha256=schema_pass.sha256,
-        )
-        self.encoding_sha256 = found.statistics.get("encoding_sha256")
-        return schema_pass.with_pass(report, found.statistics, time.perf_counter() - started)
-
     def _save_problems(self, result: DatasetValidationResult) -> None:
         """Every problem as a JSON line: the console shows only the first ones."""
         if result.error_count + result.warning_count == 0:
@@ -230,3 +200,41 @@ class Gate:
             log.warning("the list of problems is not kept in full in %s: %s", path, error.strerror)
         else:
             self._recorder.artifact("dataset_problems", path)
+
+
+def check_dataset(experiment: Experiment, task: Task) -> DatasetValidationResult:
+    """All checks of the dataset: the schema's, then those beyond it.
+
+    Raises:
+        DataError: a file cannot be read, or changed meanwhile.
+    """
+    return _preflight(experiment, task, _validator(experiment, task).validate())
+
+
+def _validator(experiment: Experiment, task: Task) -> DatasetValidator:
+    config = experiment.pipeline.data_validation
+    return DatasetValidator(
+        experiment.dataset, _schema(experiment, task), max_examples=config.max_examples, checks=config.checks
+    )
+
+
+def _schema(experiment: Experiment, task: Task) -> RowSchema:
+    schema = experiment.pipeline.data_validation.schema
+    return schema if schema is not None else task.default_schema
+
+
+def _preflight(experiment: Experiment, task: Task, schema_pass: DatasetValidationResult) -> DatasetValidationResult:
+    """The checks beyond the schema, added to what the schema's found."""
+    config = experiment.pipeline.data_validation
+    report = Report(experiment.dataset, levels(config.checks))
+    started = time.perf_counter()
+    found = run_preflight(
+        experiment.dataset,
+        task,
+        checks_for(experiment, task),
+        report,
+        refused=schema_pass.refused_lines(),
+        max_examples=config.max_examples,
+        expected_sha256=schema_pass.sha256,
+    )
+    return schema_pass.with_pass(report, found.statistics, time.perf_counter() - started)

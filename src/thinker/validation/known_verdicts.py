@@ -29,7 +29,7 @@ from thinker.validation.receipt import ReceiptFolder, StoredReceipt
 from thinker.validation.suite_inputs import suite_part
 
 # A chat template that writes today's date gives other prompts tomorrow.
-_DAY: Final = "day"
+DAY: Final = "day"
 _NAMED: Final = 10
 
 
@@ -88,7 +88,7 @@ class KnownVerdicts:
     def now(self, stored: StoredReceipt) -> GateInputs:
         """The inputs as they are now, with what the suite was seen to read when it earned `stored`."""
         inputs = stored.receipt.inputs
-        return with_observed(self.inputs, self._places, inputs.files, inputs.versions, _day(_DAY in inputs.settings))
+        return with_observed(self.inputs, self._places, inputs.files, inputs.versions, _day(DAY in inputs.settings))
 
     def reason(self) -> str:
         """Why no receipt stands, in words: each input that is not as it was."""
@@ -171,7 +171,7 @@ def _changes(before: Part, now: Part) -> list[Change]:
 
 
 def _day(is_dated: bool) -> dict[str, str]:
-    return {_DAY: date.today().isoformat()} if is_dated else {}
+    return {DAY: date.today().isoformat()} if is_dated else {}
 
 
 def _distributions(modules: Iterable[str]) -> Iterator[str]:

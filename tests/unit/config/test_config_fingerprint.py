@@ -12,7 +12,7 @@ from config_project import PIPELINE, Project
 import thinker
 from thinker.config import Experiment, PipelineConfig, Recipe
 from thinker.config import model_types as types
-from thinker.config.fingerprint import config_fingerprint, model_identity, training_fingerprint
+from thinker.config.fingerprint import config_fingerprint, model_identity, training_fingerprint, training_inputs
 from thinker.config.resolved import resolved_config
 from thinker.errors import ConfigError
 from thinker.hashing import sha256_file
@@ -28,7 +28,7 @@ def config(experiment: Experiment) -> str:
 
 def training(experiment: Experiment, **changed: Any) -> str:
     given = {"dataset_sha256": "d", "model_identity": "m", "versions": VERSIONS, **changed}
-    return training_fingerprint(experiment, **given)
+    return training_fingerprint(training_inputs(experiment, **given))
 
 
 def gate(experiment: Experiment) -> str:
@@ -128,11 +128,21 @@ _OTHER: dict[str, Any] = {
     "lora.model.prompt_format": "chat",
     "lora.lora.bias": "all",
     "lora.lora.target_modules": "all-linear",
+    "lora.lora.exclude_modules": ("o_proj",),
+    "lora.lora.layers_to_transform": (1,),
+    "lora.lora.rank_pattern": {"q_proj": 2},
+    "lora.lora.alpha_pattern": {"q_proj": 2.0},
+    "lora.lora.modules_to_save": ("lm_head",),
+    "lora.training.optim_args": {"eps": 1e-7},
+    "lora.training.lr_scheduler_kwargs": {"num_cycles": 2},
+    "lora.training.neftune_noise_alpha": 5.0,
     "lora.training.on_overlong": "drop",
     "lora.training.determinism": "fast",
     "lora.training.bf16": True,
     "lora.data.train_file": Path("claims.jsonl"),
     "lora.data.validation_split": 0.5,
+    "lora.output.eval_strategy": "epoch",
+    "lora.output.save_strategy": "epoch",
     "lora.output.report_to": "wandb",
 }
 _NOT_IN_CONFIG = {
@@ -201,6 +211,21 @@ def test_each_key_changes_just_the_digests_that_rest_on_it(project: Project, key
 def test_what_training_is_told_is_in_its_fingerprint(project: Project, changed: dict[str, Any]) -> None:
     experiment = project.load()
     assert training(experiment, **changed) != training(experiment)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["training.early_stopping_patience=2", "training.load_best_model_at_end=true",
+     "training.lr_scheduler_type=reduce_lr_on_plateau", "training.optim=schedule_free_adamw"],
+)  # fmt: skip
+def test_when_to_evaluate_counts_where_the_adapter_depends_on_it(project: Project, setting: str) -> None:
+    held_out = ["data.validation_split=0.5"]
+    plain = {training(project.load(overrides=[*held_out, f"output.eval_steps={n}"])) for n in (1, 2)}
+    assert len(plain) == 1
+    watched = {training(project.load(overrides=[*held_out, setting, f"output.eval_steps={n}"])) for n in (1, 2)}
+    assert len(watched) == 2
+    saves = {training(project.load(overrides=[*held_out, setting, f"output.save_steps={n}"])) for n in (1, 2)}
+    assert len(saves) == 1
 
 
 def test_thinkers_version_is_in_the_gate_digest(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from support.project import Project
 from support.training_context import row, training_context
 
-from thinker.errors import TrainingError
+from thinker.errors import ConfigError, TrainingError
 from thinker.modeling import memory
 from thinker.training import probe
 from thinker.training.base import TrainingContext
@@ -52,7 +52,7 @@ def test_a_probe_stands_in_for_all_computed_memory_but_the_libraries_of_this_pro
     assert found.source == "probe"
     assert found.memory_parts["probed"] == 1200
     assert found.memory_parts["libraries"] == pytest.approx(memory.resident_bytes(), rel=0.2)
-    assert [batch.shape.length for batch in probed] == [30]
+    assert [batch.shape.longest for batch in probed] == [30]
 
 
 def test_time_is_shared_out_by_work_and_the_optimizer_paid_for_each_step(context: TrainingContext) -> None:
@@ -163,3 +163,9 @@ def test_the_accelerators_memory_is_looked_at_by_itself(
     monkeypatch.setattr(memory, "free_device_bytes", lambda device: 2 * 10**9)
     (line,) = memory_warnings(found, context)
     assert "3.0 GB of memory on cuda:0" in line
+
+
+def test_a_recipe_that_training_would_refuse_is_refused_before_the_model_is_loaded(project: Project) -> None:
+    context = training_context(project, [row(8)], "lora.rank_pattern={nope: 2}")
+    with pytest.raises(ConfigError, match="no adapted layer is called 'nope'"):
+        estimate(context, probe=False)

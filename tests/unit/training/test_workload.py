@@ -36,7 +36,7 @@ def test_steps_and_tokens_are_those_of_the_plan(
 def test_a_bound_on_steps_leaves_out_the_tokens_beyond_it(project: Project) -> None:
     work = workload(training_context(project, [row(n) for n in LENGTHS], "data.shuffle=false", "training.max_steps=1"))
     assert (work.steps, work.tokens) == (1, sum(LENGTHS[:4]))
-    assert [batch.shape.length for batch in work.micro_batches] == [30, 19]
+    assert [batch.shape.longest for batch in work.micro_batches] == [30, 19]
 
 
 def test_held_out_rows_are_no_training_tokens_but_evaluations(project: Project) -> None:
@@ -49,32 +49,31 @@ def test_held_out_rows_are_no_training_tokens_but_evaluations(project: Project) 
 
 def test_the_heaviest_micro_batch_is_the_longest_where_all_have_as_many_trained_tokens(project: Project) -> None:
     context = training_context(project, [row(length) for length in LENGTHS])
-    found = heaviest(workload(context), context.rows, SIZE)
-    assert found.shape.length == max(LENGTHS)
+    found = heaviest(workload(context), SIZE)
+    assert found.shape.longest == max(LENGTHS)
     assert 1 in found.rows
 
 
-def test_many_trained_tokens_outweigh_a_little_length(project: Project) -> None:
-    rows = [row(40), row(30, trained=29)]
+def test_of_rows_as_long_the_one_with_more_trained_tokens_is_the_heaviest(project: Project) -> None:
+    rows = [row(40), row(40, trained=38)]
     context = training_context(project, rows, "training.per_device_batch_size=1", "training.num_epochs=1")
-    assert heaviest(workload(context), context.rows, SIZE).rows == (1,)
+    assert heaviest(workload(context), SIZE).rows == (1,)
 
 
-def test_positions_of_the_heaviest_are_counted_once_where_rows_share_them(project: Project) -> None:
-    context = training_context(project, [row(20, trained=6), row(20, trained=9)], "training.num_epochs=1")
-    work = workload(context)
-    assert work.micro_batches[0].shape.positions == 15
-    assert heaviest(work, context.rows, SIZE).shape == BatchShape(2, 20, 9, padded=False)
+def test_a_micro_batchs_shape_is_its_lengths_and_its_targets(project: Project) -> None:
+    rows = [row(20, trained=6), row(30, trained=9)]
+    context = training_context(project, rows, "training.num_epochs=1", "data.shuffle=false")
+    assert workload(context).micro_batches[0].shape == BatchShape((20, 30), 15)
 
 
 def test_flops_grow_with_the_square_of_the_length_in_attention_alone() -> None:
-    short, long = (BatchShape(1, length, 0, padded=False) for length in (100, 200))
+    short, long = (BatchShape((length,), 0) for length in (100, 200))
     attention = 4 * SIZE.layers * SIZE.attention_width
     assert SIZE.forward_flops(long) - 2 * SIZE.forward_flops(short) == attention * (200**2 - 2 * 100**2)
 
 
 def test_recomputing_activations_costs_another_forward_pass() -> None:
-    shape = BatchShape(2, 64, 10, padded=True)
+    shape = BatchShape((64, 40), 10)
     more = SIZE.training_flops(shape, checkpointing=True) - SIZE.training_flops(shape, checkpointing=False)
     assert more == SIZE.forward_flops(shape)
     assert math.isclose(SIZE.training_flops(shape, checkpointing=False) / SIZE.forward_flops(shape), 2, rel_tol=0.5)

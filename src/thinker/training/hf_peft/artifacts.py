@@ -12,6 +12,7 @@ from typing import Any
 
 from thinker import __version__
 from thinker.errors import EvaluationError
+from thinker.files import sync_folder
 from thinker.hashing import sha256_file
 
 MANIFEST = "thinker.json"
@@ -19,18 +20,41 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 # Without these no one takes the folder for an adapter: they go first and come last.
 _MARKS = (ADAPTER_CONFIG, MANIFEST)
+_SAVING = ".saving-"
 
 
-def save_adapter(model: Any, tokenizer: Any, folder: Path, provenance: Mapping[str, Any]) -> str:
+def save_adapter(
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    provenance: Mapping[str, Any],
+    *,
+    taken_from_base: Mapping[str, Any] | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> str:
     """Write everything beside `folder`'s files, then move it in, the manifest last. Returns the adapter's SHA-256.
 
     The old marks of an adapter go first, so that a crash leaves no folder that looks complete with files of two runs.
+
+    Args:
+        model: the PEFT model.
+        tokenizer: goes with it.
+        folder: the checkpoint folder.
+        provenance: for manifest and model card.
+        taken_from_base: of an adapter that began with a part of the base model, what `plain_lora` says.
+        state: trained weights by name, where the model's own are divided among processes; None takes the model's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
+    for left_by_a_crash in folder.glob(f"{_SAVING}*"):
+        shutil.rmtree(left_by_a_crash, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=_SAVING, dir=folder))
     try:
         # Asking whether embeddings were resized would ask the hub; they never are here.
-        model.save_pretrained(temporary, save_embedding_layers=False)
+        model.save_pretrained(temporary, state_dict=state, save_embedding_layers=False)
+        if taken_from_base is not None:
+            from thinker.training.hf_peft.plain_lora import save_as_plain_lora
+
+            save_as_plain_lora(temporary, taken_from_base)
         tokenizer.save_pretrained(temporary)
         adapter_sha256 = sha256_file(temporary / ADAPTER_WEIGHTS)
         config_sha256 = sha256_file(temporary / ADAPTER_CONFIG)
@@ -81,6 +105,7 @@ def _move_in(temporary: Path, folder: Path) -> None:
             with source.open("rb+") as file:
                 os.fsync(file.fileno())
         source.replace(folder / name)
+    sync_folder(folder)
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import statistics
-import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from thinker.config.optimizers import optimizer_on
 from thinker.errors import ConfigError, PreconditionError, ThinkerError, TrainingError
 from thinker.modeling.determinism import prepare, thread_count
 from thinker.modeling.devices import Precision, describe, precision_on, resolve_device
@@ -19,9 +21,19 @@ from thinker.progress import track
 from thinker.runs.lock import checkpoint_lock
 from thinker.training.base import TrainingContext, TrainingReport
 from thinker.training.hf_peft.artifacts import save_adapter
+from thinker.training.hf_peft.checkpoints import Checkpoint, CheckpointStore
+from thinker.training.interrupts import kept_back
+from thinker.training.step_rows import StepRows
+
+if TYPE_CHECKING:
+    from thinker.training.hf_peft.engine import Engine
 
 log = logging.getLogger("thinker")
 NAME = "hf_peft"
+_INTERRUPTED = (
+    "interrupted: training ends after this optimizer step and saves a checkpoint; interrupt again to end at once"
+)
+_HANDED_ON_S = 5.0
 _LESS_MEMORY = (
     "less memory: training.per_device_batch_size 1 with more gradient_accumulation_steps, "
     "training.gradient_checkpointing: true, model.quantization: 4bit, a smaller training.max_seq_length"
@@ -43,6 +55,12 @@ class HfPeftBackend:
         self._context, self._recipe, self._callbacks = context, recipe, callbacks
         self._base_model: str = context.experiment.base_model
         self._checkpoint_dir: Path = checkpoint_dir
+        self._store = CheckpointStore(
+            checkpoint_dir,
+            context.training_fingerprint,
+            world_size=context.plan.world_size,
+            limit=recipe.output.save_total_limit,
+        )
 
     def train(self) -> TrainingReport:
         """Follow the plan, under the checkpoint folder's lock.
@@ -52,7 +70,9 @@ class HfPeftBackend:
             TrainingError: whatever else stops training; names backend and configuration.
         """
         try:
-            with checkpoint_lock(self._checkpoint_dir):
+            # Process 0 holds it for all of them.
+            lock = checkpoint_lock(self._checkpoint_dir) if self._context.world.is_main else contextlib.nullcontext()
+            with lock:
                 return self._train()
         except ThinkerError:
             raise
@@ -74,81 +94,130 @@ class HfPeftBackend:
     def _train(self) -> TrainingReport:
         import torch
 
+        from thinker.training.hf_peft import distributed
         from thinker.training.hf_peft.arguments import tracker_callbacks, training_arguments
-        from thinker.training.hf_peft.loss import Collator
+        from thinker.training.hf_peft.callbacks import EvaluationWatch
+        from thinker.training.hf_peft.engine import PROOF_ROWS, prepare_engine
+        from thinker.training.hf_peft.neftune import add_noise
+        from thinker.training.hf_peft.performance import PhaseClock, performance
+        from thinker.training.hf_peft.plain_lora import taken_from_base
+        from thinker.training.hf_peft.resumable import Resuming
+        from thinker.training.hf_peft.skeleton import dimensions_of
         from thinker.training.hf_peft.step_log import StepLog
         from thinker.training.hf_peft.trainer import PlanTrainer, require_finite
 
-        recipe, context = self._recipe, self._context
-        device = resolve_device(recipe.model.device)
-        if device.index:  # the Trainer drives the first device that it sees
-            raise PreconditionError(
-                f"model.device is '{device}': to train on that device, set CUDA_VISIBLE_DEVICES={device.index} in the "
-                "environment and model.device to 'cuda'"
-            )
+        recipe, context, world = self._recipe, self._context, self._context.world
+        device = distributed.device_of(world, resolve_device(recipe.model.device))
+        distributed.require_exact(recipe, world, device)
         precision = precision_on(device, recipe)
-        for announcement in precision.announcements:
+        for announcement in (*precision.announcements, *optimizer_on(device.type, recipe.training.optim)[1]):
             log.warning(announcement)
         trackers = tracker_callbacks(recipe.output.report_to)
         arguments = training_arguments(
-            recipe, context.plan, output_dir=self._steps_dir(), device=device, precision=precision,
+            recipe, context.plan, output_dir=self._store.folder, device=device, precision=precision,
             evaluates=bool(context.held_out_rows),
         )  # fmt: skip
+        distributed.settle(arguments, precision, world)
+        resumed = self._resumed(world.is_main)
         # Before the adapter is created: its first weights are random.
         prepare(recipe.data.seed, strict=recipe.training.determinism == "strict")
-        model = self._model(device, precision)
+        clock = PhaseClock(device)
+        with clock.phase("load"):
+            model = self._model(device, precision)
+            first_weights = taken_from_base(model)
+        step_rows = StepRows(context, dimensions_of(model))
         pad_id = context.tokenizer.pad_token_id
-        collator = Collator(
-            pad_id if pad_id is not None else context.tokenizer.eos_token_id,
-            torch.float32 if device.type == "mps" else torch.float64,
-        )
-        started = time.monotonic()
-        with track("train", len(context.plan), "steps") as bar:
-            step_log = StepLog(context.run_dir / "steps.jsonl", bar, context.plan)
+        engine = prepare_engine(
+            model, [context.rows[row] for row in context.train_rows[:PROOF_ROWS]],
+            pad_id=pad_id if pad_id is not None else context.tokenizer.eos_token_id,
+            device=device, compute=getattr(torch, precision.compute), longest=max(context.rows.lengths),
+            sharded=distributed.sharding() is not None,
+        )  # fmt: skip
+        done = resumed.manifest.step if resumed else 0
+        once_within_s = _HANDED_ON_S if world.size > 1 else 0.0
+        with (
+            track("train", len(context.plan), "steps", done=done) as bar,
+            kept_back(_INTERRUPTED, once_within_s=once_within_s) as interrupts,
+        ):
+            step_log = StepLog(context.run_dir, bar, context.plan, step_rows, clock, writes=world.is_main)
+            watch = EvaluationWatch(model, recipe.training)
             trainer = PlanTrainer(
                 model, arguments, rows=context.rows, train_rows=context.train_rows,
-                held_out_rows=context.held_out_rows, plan=context.plan, collator=collator,
-                callbacks=[*trackers, *self._callbacks, step_log],
+                held_out_rows=context.held_out_rows, plan=context.plan, layout=engine.layout,
+                callbacks=[clock, *trackers, *self._callbacks, step_log, watch],
+                resuming=Resuming(self._store, resumed, interrupts, (step_log, watch)),
             )  # fmt: skip
             step_log.trainer = trainer
-            trainer.train()
-        seconds = time.monotonic() - started
-        metrics = self._metrics(step_log.losses, seconds)
+            if recipe.training.neftune_noise_alpha is not None:
+                add_noise(model, recipe.training.neftune_noise_alpha)
+            distributed.draw_apart(recipe.data.seed, world)
+            trainer.train_on()
+        metrics = self._metrics(step_log.losses, trainer.seconds)
+        trainer.average_weights()
         if context.held_out_rows:
-            metrics["eval_loss"] = trainer.held_out_loss()
+            metrics["eval_loss"] = watch.final_loss(trainer)
+        trained = distributed.trained_weights(trainer)
         step_log.trainer = None  # the two hold each other, and with them the model
-        require_finite(model)
-        adapter_sha256 = save_adapter(model, context.tokenizer, self._checkpoint_dir, context.provenance)
+        require_finite(trained)
+        adapter_sha256 = ""
+        if world.is_main:
+            with clock.phase("saving"):
+                adapter_sha256 = save_adapter(
+                    model, context.tokenizer, self._checkpoint_dir, context.provenance, taken_from_base=first_weights,
+                    state=trained if distributed.sharding() else None,
+                )  # fmt: skip
+            self._store.finish()
+        if world.size > 1:
+            distributed.leave()
         return TrainingReport(
             checkpoint_dir=self._checkpoint_dir,
             metrics=metrics,
             backend=NAME,
             adapter_sha256=adapter_sha256,
             steps=len(step_log.losses),
-            settings=self._settings(device, precision, model),
+            settings=self._settings(device, precision, model, engine),
             step_log=step_log.path,
+            stopped_early=watch.stopped,
+            best_step=watch.best_step,
+            best_saved=watch.keeps,
+            performance=performance(
+                clock, step_rows, range(done, len(step_log.losses)), device=device, precision=precision
+            ),
+            resumed_from=resumed.path if resumed else None,
         )
 
-    def _steps_dir(self) -> Path:
-        """Intermediate checkpoints of one training fingerprint lie apart from those of any other."""
-        return self._checkpoint_dir / "steps" / self._context.training_fingerprint[:16]
+    def _resumed(self, is_main: bool) -> Checkpoint | None:
+        """The checkpoint that training goes on from; the first process chooses it for all."""
+        from accelerate.utils import broadcast_object_list
+
+        from thinker.training.hf_peft.distributed import require_readable
+
+        chosen: list[Checkpoint | None] = [self._store.begin(fresh=self._context.fresh) if is_main else None]
+        broadcast_object_list(chosen)
+        resumed = chosen[0]
+        if resumed is not None:
+            require_readable(resumed.path)
+            log.info("going on after step %d of %d: %s", resumed.manifest.step, len(self._context.plan), resumed.path)
+        return resumed
 
     def _model(self, device: Any, precision: Precision) -> Any:
         """The base model with a fresh adapter."""
+        from thinker.training.hf_peft import distributed
         from thinker.training.hf_peft.model import with_adapter
 
         recipe = self._recipe
+        device, device_map = distributed.placement(recipe, self._context.world, device)
         model = load_base_model(
             ModelSource.of(self._context.experiment, self._context.cache_dir),
-            device=device, dtype=precision.storage, quantization=recipe.model.quantization,
-            device_map=recipe.model.device_map,
+            device=device, dtype=precision.storage, quantization=recipe.model.quantization, device_map=device_map,
         )  # fmt: skip
         return with_adapter(model, recipe, self._base_model)
 
     def _metrics(self, losses: list[float], seconds: float) -> dict[str, float]:
         """Loss over the steps, by quarters too, and speed in tokens through the model."""
         quarter = max(1, len(losses) // 4)
-        rows = [self._context.train_rows[row] for step in self._context.plan for row in step.rows]
+        steps = islice(self._context.plan, len(losses))
+        rows = [self._context.train_rows[row] for step in steps for row in step.rows]
         tokens = sum(self._context.rows.lengths[row] for row in rows)
         return {
             "loss": statistics.fmean(losses),
@@ -158,15 +227,20 @@ class HfPeftBackend:
             "tokens_per_second": tokens / seconds,
         }
 
-    def _settings(self, device: Any, precision: Precision, model: Any) -> dict[str, Any]:
+    def _settings(self, device: Any, precision: Precision, model: Any, engine: Engine) -> dict[str, Any]:
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         return {
             "device": describe(device),
+            "processes": self._context.world.size,
             "compute_precision": precision.compute,
             "weights_precision": precision.storage,
             "quantization": self._recipe.model.quantization or "none",
             "determinism": self._recipe.training.determinism,
             "threads": thread_count(),
             "trainable_parameters": trainable,
-            "announcements": list(precision.announcements),
+            "rows": engine.layout.name,
+            "replaced_parts": engine.parts,
+            "not_packed_because": engine.reason,
+            "optimizer": optimizer_on(device.type, self._recipe.training.optim)[0],
+            "announcements": [*precision.announcements, *optimizer_on(device.type, self._recipe.training.optim)[1]],
         }

@@ -8,6 +8,7 @@ Loading and training each have a peak; the higher one is the run's. On CPU all o
 | weights | the base model in the precision or quantization asked for |
 | loading | the weights' file, mapped into memory while its numbers are converted |
 | adapter | its float32 weights, their gradients and the optimizer's state |
+| copies | of its best weights (`load_best_model_at_end`), of its first (PiSSA, OLoRA) |
 | activations, logits | the heaviest micro-batch, gone through with fake tensors (`replay`) |
 | allocator | what glibc's malloc cannot use again, and the matrix kernels that oneDNN compiles |
 
@@ -24,7 +25,9 @@ from pathlib import Path
 
 import torch
 
-from thinker.config.recipe_models import Recipe
+from thinker.config.optimizers import OPTIMIZERS
+from thinker.config.recipe_models import CHANGE_THE_BASE, Recipe
+from thinker.modeling.determinism import KERNELS_KEPT
 from thinker.modeling.devices import Precision, precision_on, resolve_device
 from thinker.modeling.load import ModelSource, weight_files
 from thinker.modeling.memory import resident_bytes
@@ -39,15 +42,9 @@ _MIB = 1 << 20
 _MAPPED_APART_BYTES = 32 * _MIB
 # Bytes of holes for each byte of live tensors: 0.4 to 1.1 with glibc 2.36, as benchmarks/bench_estimates.py measures.
 _HOLES = 0.7
-# Each matrix product in 16 bits on CPU is compiled for its shape, and oneDNN keeps the last 1024 kernels. Measured:
+# Each matrix product in 16 bits on CPU is compiled for its shape, and oneDNN keeps the last ones. Measured:
 # 430 to 790 KiB each, 640 as a rule, for matrices of 16 x 576 to 2048 x 8192.
 _KERNEL_BYTES = 640 * 1024
-_KERNELS_KEPT = 1024
-# Optimizer state for each trained parameter, by how the optimizer's name begins. AdamW has two moments in float32.
-_STATE_BYTES = {
-    "adamw_8bit": 2, "adamw_bnb_8bit": 2, "paged_adamw_8bit": 2, "sgd": 0, "adagrad": 4, "lion": 4, "rmsprop": 4,
-}  # fmt: skip
-_ADAM_STATE_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def prepare_estimate(context: TrainingContext, work: Workload) -> Prepared:
     precision = precision_on(device, recipe)
     source = ModelSource.of(context.experiment, context.cache_dir)
     skeleton = make_skeleton(recipe, source, precision)
-    batch = heaviest(work, context.rows, skeleton.dimensions)
+    batch = heaviest(work, skeleton.dimensions)
     return Prepared(recipe, source, device, precision, skeleton, work, batch)
 
 
@@ -115,20 +112,21 @@ def estimate_memory(prepared: Prepared) -> MemoryEstimate:
     loading = {"loading": _loading_bytes(prepared)}
     weights = {"weights": size.base_bytes}
     training = {
-        "adapter": size.trained_parameters * (4 + 4 + _state_bytes(recipe.training.optim)),
+        "adapter": _adapter_bytes(recipe, size),
         "activations": step.activation_bytes,
         "logits": step.logits_bytes,
     }
+    copies = _copies_bytes(recipe, size)
     if device.type != "cpu":
-        return MemoryEstimate(libraries | loading, weights | training, 0)
+        return MemoryEstimate(libraries | loading | copies, weights | training, 0)
     allocator = {"allocator": _holes_bytes(step) + kernel_bytes(step.low_precision_products, prepared.work.shapes)}
-    phases = [libraries | weights | loading, libraries | weights | training | allocator]
+    phases = [libraries | weights | loading, libraries | weights | training | copies | allocator]
     return MemoryEstimate(max(phases, key=lambda parts: sum(parts.values())), {}, step.low_precision_products)
 
 
 def kernel_bytes(kernels: int, shapes: int) -> int:
     """What oneDNN keeps of kernels compiled for `shapes` shapes of micro-batch."""
-    kept = int(os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT))
+    kept = int(os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KERNELS_KEPT))
     return min(kernels * shapes, kept) * _KERNEL_BYTES
 
 
@@ -136,8 +134,20 @@ def _holes_bytes(step: StepMemory) -> int:
     return int(_HOLES * step.block_bytes) if platform.libc_ver()[0] == "glibc" else 0
 
 
-def _state_bytes(optimizer: str) -> int:
-    return next((size for name, size in _STATE_BYTES.items() if optimizer.startswith(name)), _ADAM_STATE_BYTES)
+def _adapter_bytes(recipe: Recipe, size: Dimensions) -> int:
+    """Trained weights, their gradients and the optimizer's state, which is less for layers of few weights."""
+    training = recipe.training
+    state = OPTIMIZERS[training.optim].state_bytes
+    if training.optim == "sgd" and training.optim_args.get("momentum"):
+        state += 4
+    return int(size.trained_parameters * (4 + 4 + state))
+
+
+def _copies_bytes(recipe: Recipe, size: Dimensions) -> dict[str, int]:
+    """Trained weights that are kept beside those in training: the best ones, and the first ones of PiSSA and OLoRA."""
+    first = recipe.lora.init_lora_weights
+    count = recipe.training.load_best_model_at_end + (isinstance(first, str) and first.startswith(CHANGE_THE_BASE))
+    return {"copies": count * 4 * size.trained_parameters} if count else {}
 
 
 def _loading_bytes(prepared: Prepared) -> int:

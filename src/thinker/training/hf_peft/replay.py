@@ -20,7 +20,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from thinker.training.hf_peft.loss import keeps_logits, nll_sum_at
+from thinker.data.encode import EncodedExample
+from thinker.training.hf_peft.engine import fuse, unsuited
+from thinker.training.hf_peft.loss import PaddedRows, RowLayout, keeps_logits
 from thinker.training.hf_peft.skeleton import Skeleton
 from thinker.training.workload import BatchShape
 
@@ -67,23 +69,39 @@ def replay_step(
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.train()
     autocast = contextlib.nullcontext() if compute == torch.float32 else torch.autocast(device.type, dtype=compute)
-    with FakeTensorMode():
+    layout = _layout(model, shape, device)
+    batch = layout.collate(_rows_of(shape), 1.0)
+    with FakeTensorMode() as mode:
         _give_fake_weights(model, device)
         tracker = _Tracker(skeleton.dimensions.vocabulary, shape, block_bound_bytes)
         tracker.ignore(_parameters_and_buffers(model))
         with tracker:
-            size = (shape.rows, shape.length)
-            batch = {
-                "input_ids": torch.zeros(size, dtype=torch.int64, device=device),
-                "attention_mask": torch.ones(size, dtype=torch.int64, device=device),
-                "weights": torch.ones(size, dtype=torch.float64, device=device),
+            fake = {
+                name: mode.from_tensor(value).to(device) if isinstance(value, torch.Tensor) else value
+                for name, value in batch.items()
             }
-            positions = torch.arange(shape.positions, device=device)
             with autocast:
-                loss = nll_sum_at(model, batch, positions, keeps_logits=keeps_logits(model))
+                loss = layout.nll_sum(model, fake)
             loss.backward()
-        del loss, batch, positions
+        del loss, fake
     return tracker.at_peak()
+
+
+def _layout(model: Any, shape: BatchShape, device: torch.device) -> RowLayout:
+    """As `prepare_engine` will choose it, unless the model is more than it says of itself."""
+    if unsuited(model, device=device, longest=shape.longest):
+        return PaddedRows(0, keeps_logits=keeps_logits(model))
+    return fuse(model, device).layout
+
+
+def _rows_of(shape: BatchShape) -> list[EncodedExample]:
+    """Rows of the shape's lengths; its targets are dealt to their ends."""
+    rows, left = [], shape.targets
+    for length in sorted(shape.lengths):
+        trained = min(left, length - 1)
+        rows.append(EncodedExample([0] * length, [1.0] * trained))
+        left -= trained
+    return rows
 
 
 def _give_fake_weights(model: torch.nn.Module, device: torch.device) -> None:
@@ -114,7 +132,8 @@ class _Tracker(TorchDispatchMode):
 
     def __init__(self, vocabulary: int, shape: BatchShape, block_bound_bytes: int) -> None:
         super().__init__()
-        self._vocabulary, self._shape, self._bound = vocabulary, shape, block_bound_bytes
+        self._vocabulary, self._longest, self._bound = vocabulary, shape.longest, block_bound_bytes
+        self._even = min(shape.lengths) == shape.longest
         self._known: set[int] = set()
         self._live = self._logits = self._blocks = 0
         self._peak = (0, 0, 0)
@@ -141,7 +160,7 @@ class _Tracker(TorchDispatchMode):
     def _account(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        if key in self._known or (not self._shape.padded and self._is_mask(tensor)):
+        if key in self._known or (self._even and self._is_mask(tensor)):
             return
         self._known.add(key)
         logits = size if tensor.dim() > 1 and tensor.shape[-1] == self._vocabulary else 0
@@ -156,8 +175,7 @@ class _Tracker(TorchDispatchMode):
 
         Transformers leaves it out where no row is padded, but cannot see that here, where the rows have no contents.
         """
-        length = self._shape.length
-        return tuple(tensor.shape[-3:]) == (1, length, length)
+        return tuple(tensor.shape[-3:]) == (1, self._longest, self._longest)
 
     def _free(self, key: int, size: int, logits: int, block: int) -> None:
         self._known.discard(key)

@@ -47,24 +47,48 @@ def make_skeleton(recipe: Recipe, source: ModelSource, precision: Precision) -> 
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, precision.storage))
         base_parameters = sum(parameter.numel() for parameter in base.parameters())
-        linear_parameters = sum(layer.weight.numel() for _, layer in _linear_layers(base))
         if recipe.model.quantization in ("4bit", "8bit"):
             _stand_in(base, four_bit=recipe.model.quantization == "4bit", compute=getattr(torch, precision.storage))
         model = with_adapter(base, recipe, source.name)
-    text = config.get_text_config()
+    return Skeleton(model, dimensions_of(model, base_parameters))
+
+
+def dimensions_of(model: Any, base_parameters: int = 0) -> Dimensions:
+    """The size of a PEFT model, with or without contents.
+
+    Args:
+        model: the base model, quantized or not, with an adapter.
+        base_parameters: of the base model, before it was quantized; work does not follow from it.
+    """
+    base = model.get_base_model()
+    text = base.config.get_text_config()
     head = base.get_output_embeddings()
     heads = getattr(text, "num_attention_heads", None) or 1  # a state-space model has none
-    dimensions = Dimensions(
+    return Dimensions(
         vocabulary=text.vocab_size,
         layers=text.num_hidden_layers,
         attention_width=heads * (getattr(text, "head_dim", None) or text.hidden_size // heads),
-        linear_parameters=linear_parameters,
+        linear_parameters=sum(inputs * outputs for inputs, outputs in map(_features, _matrices(base))),
         head_parameters=head.weight.numel() if head is not None else 0,
         base_parameters=base_parameters,
         base_bytes=sum(_bytes(tensor) for tensor in _tensors(model) if not tensor.requires_grad),
         trained_parameters=sum(tensor.numel() for tensor in _tensors(model) if tensor.requires_grad),
     )
-    return Skeleton(model, dimensions)
+
+
+def _matrices(base: Any) -> Iterator[torch.nn.Module]:
+    """The base model's own linear layers but the head, whatever PEFT has wrapped around them."""
+    head = base.get_output_embeddings()
+    of_head = {id(module) for module in head.modules()} if head is not None else set()
+    for name, module in base.named_modules():
+        added = ".lora_" in name or ".modules_to_save." in f".{name}."
+        if isinstance(module, torch.nn.Linear | Conv1D) and not added and id(module) not in of_head:
+            yield module
+
+
+def _features(layer: Any) -> tuple[int, int]:
+    """Inputs and outputs, which a quantized layer's weights do not show."""
+    return tuple(layer.weight.shape) if isinstance(layer, Conv1D) else (layer.in_features, layer.out_features)
 
 
 def _bytes(tensor: torch.Tensor) -> int:
@@ -90,9 +114,7 @@ def _linear_layers(model: Any) -> list[tuple[str, torch.nn.Module]]:
 
 def _stand_in(model: Any, *, four_bit: bool, compute: torch.dtype) -> None:
     for name, layer in _linear_layers(model):
-        transposed = isinstance(layer, Conv1D)
-        features = tuple(layer.weight.shape) if transposed else tuple(layer.weight.shape)[::-1]
-        stand_in = _Quantized(*features, bias=layer.bias is not None, four_bit=four_bit, compute=compute)
+        stand_in = _Quantized(*_features(layer), bias=layer.bias is not None, four_bit=four_bit, compute=compute)
         model.set_submodule(name, stand_in.requires_grad_(False))
 
 
