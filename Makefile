@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
+# LLaMA-Factory wants other versions of Transformers, PEFT and TRL than the rest, so it gets an environment of its own.
+LLAMAFACTORY_VENV ?= .venv-bench-llamafactory
+LLAMAFACTORY := llamafactory==0.9.5
 # Processes that share the tests out among them.
 WORKERS ?= 2
 PYTEST_ARGS ?=
@@ -11,6 +14,7 @@ PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLE := examples/scifact
+BENCHED_APART := benchmarks/bench_train.py benchmarks/bench_validate.py
 MODEL := $(EXAMPLE)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 export HF_HUB_OFFLINE ?= 1
@@ -25,7 +29,7 @@ endif
 test test-all check: export THINKER_SMOLLM2 ?= $(abspath $(MODEL))
 
 .DEFAULT_GOAL := help
-.PHONY: help install model demo test test-all check bench bench-validate clean
+.PHONY: help install model demo test test-all check bench bench-train bench-validate clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -52,8 +56,8 @@ check: $(INSTALLED) ## style, types and the fast tests: run this before each com
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/unit -q -n $(WORKERS) -m "not slow and not model and not scifact" $(PYTEST_ARGS)
 
-bench: $(INSTALLED) ## run the benchmarks, bench-validate apart
-	@found=no; for script in $(filter-out benchmarks/bench_validate.py,$(wildcard benchmarks/bench_*.py)); do \
+bench: $(INSTALLED) ## run the benchmarks, bench-train and bench-validate apart
+	@found=no; for script in $(filter-out $(BENCHED_APART),$(wildcard benchmarks/bench_*.py)); do \
 		test -f "$$script" || continue; \
 		found=yes; echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done; test $$found = yes || echo "benchmarks/ holds no bench_*.py yet"
@@ -63,6 +67,15 @@ bench-validate: ## the schema pass beside hashing and other validators (minutes,
 	@$(BENCH_VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(BENCH_VENV)
 	-$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
 	$(BENCH_VENV)/bin/python benchmarks/bench_validate.py $(BENCH_ARGS)
+
+bench-train: $(MODEL) ## training beside TRL, plain Trainer and LLaMA-Factory (an hour, 4 GB of disk)
+	@$(BENCH_VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[hf,bench]' -c constraints.txt
+	@$(LLAMAFACTORY_VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(LLAMAFACTORY_VENV)
+	-$(LLAMAFACTORY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(LLAMAFACTORY) \
+		"$$(grep '^torch==' constraints.txt)"
+	THINKER_SMOLLM2=$(abspath $(MODEL)) LLAMAFACTORY_PYTHON=$(abspath $(LLAMAFACTORY_VENV))/bin/python \
+		$(BENCH_VENV)/bin/python benchmarks/bench_train.py $(BENCH_ARGS)
 
 clean: ## remove caches and build outputs; the environment, the model and your runs stay
 	rm -rf build dist htmlcov .coverage .coverage.* .pytest_cache .hypothesis .mypy_cache .ruff_cache
