@@ -184,6 +184,7 @@ def test_the_readme_does_what_it_shows(tmp_path: Path, environment: dict[str, st
     play(README, tmp_path, environment)
 
 
+@pytest.mark.slow
 def test_the_page_on_your_own_data_does_what_it_shows(tmp_path: Path, environment: dict[str, str]) -> None:
     play(OWN_DATA, tmp_path, environment)
 
@@ -211,12 +212,14 @@ def test_the_page_on_reproducing_does_what_it_shows(
     play(REPRODUCE, shutil.copytree(guide_folder, tmp_path / "reproduce"), environment)
 
 
+@pytest.mark.slow
 def test_the_page_on_resuming_does_what_it_shows(
     guide_folder: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     play(RESUME, shutil.copytree(guide_folder, tmp_path / "resume"), environment)
 
 
+@pytest.mark.slow
 def test_the_page_on_training_does_what_it_shows(
     guide_folder: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
