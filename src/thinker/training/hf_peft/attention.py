@@ -10,6 +10,7 @@ that each product is one batched call, and queries are taken in blocks, so that 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -170,13 +171,33 @@ class _Row:
     def probabilities(self, block: slice, scale: float) -> torch.Tensor:
         """[key heads, heads / key heads · n, m]: what the block's n queries make of the m keys up to its end."""
         precision = torch.promote_types(self.query.dtype, torch.float32)
-        queries = self.stacked_query(block).to(precision, copy=True).mul_(scale)
+        queries = self.stacked_query(block).to(precision)
         keys = self.key[:, : block.stop].to(precision)
-        scores = torch.bmm(queries, keys.transpose(1, 2))
+        with _products_of(self.query.dtype):
+            scores = torch.bmm(queries, keys.transpose(1, 2)).mul_(scale)
         size = block.stop - block.start
         later = torch.full((size, size), -math.inf).triu_(1)
         scores.view(len(keys), -1, size, block.stop)[..., block.start :] += later
         return scores.softmax(-1).to(self.query.dtype)
+
+
+@contextlib.contextmanager
+def _products_of(dtype: torch.dtype) -> Iterator[None]:
+    """Lets float32 products of numbers that `dtype` holds exactly be computed by its instructions.
+
+    With bfloat16 they multiply such numbers exactly, add in float32 and give float32 back, three times as fast: no
+    batched product of torch takes bfloat16 and gives float32. Torch before 2.9 cannot be asked for it.
+    """
+    products: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    if dtype != torch.bfloat16 or products is None:
+        yield
+        return
+    before = products.fp32_precision
+    products.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
 
 
 def _rows(lengths: Sequence[int], query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Iterator[_Row]:

@@ -7,7 +7,8 @@ import errno
 import logging
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,12 @@ from thinker.training.interrupts import kept_back
 from thinker.training.step_rows import StepRows
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import TrainingArguments
+
     from thinker.training.hf_peft.engine import Engine
+    from thinker.training.hf_peft.resumable import Resuming
+    from thinker.training.hf_peft.trainer import PlanTrainer
 
 log = logging.getLogger("thinker")
 NAME = "hf_peft"
@@ -38,6 +44,27 @@ _LESS_MEMORY = (
     "less memory: training.per_device_batch_size 1 with more gradient_accumulation_steps, "
     "training.gradient_checkpointing: true, model.quantization: 4bit, a smaller training.max_seq_length"
 )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the hardware and the rules made of the recipe.
+
+    Attributes:
+        device: of this process.
+        precision: of weights and passes.
+        optimizer: its name in Transformers, here.
+        announcements: what could not be honoured, and what was done instead.
+        arguments: of the Trainer.
+        trackers: callbacks that report elsewhere.
+    """
+
+    device: torch.device
+    precision: Precision
+    optimizer: str
+    announcements: tuple[str, ...]
+    arguments: TrainingArguments
+    trackers: tuple[Any, ...]
 
 
 class HfPeftBackend:
@@ -92,47 +119,26 @@ class HfPeftBackend:
         return f"{NAME} ({(config.config_path if config else self._context.experiment.config_path).name})"
 
     def _train(self) -> TrainingReport:
-        import torch
-
         from thinker.training.hf_peft import distributed
-        from thinker.training.hf_peft.arguments import tracker_callbacks, training_arguments
         from thinker.training.hf_peft.callbacks import EvaluationWatch
-        from thinker.training.hf_peft.engine import PROOF_ROWS, prepare_engine
-        from thinker.training.hf_peft.neftune import add_noise
         from thinker.training.hf_peft.performance import PhaseClock, performance
         from thinker.training.hf_peft.plain_lora import taken_from_base
         from thinker.training.hf_peft.resumable import Resuming
         from thinker.training.hf_peft.skeleton import dimensions_of
         from thinker.training.hf_peft.step_log import StepLog
-        from thinker.training.hf_peft.trainer import PlanTrainer, require_finite
+        from thinker.training.hf_peft.trainer import require_finite
 
         recipe, context, world = self._recipe, self._context, self._context.world
-        device = distributed.device_of(world, resolve_device(recipe.model.device))
-        distributed.require_exact(recipe, world, device)
-        precision = precision_on(device, recipe)
-        for announcement in (*precision.announcements, *optimizer_on(device.type, recipe.training.optim)[1]):
-            log.warning(announcement)
-        trackers = tracker_callbacks(recipe.output.report_to)
-        arguments = training_arguments(
-            recipe, context.plan, output_dir=self._store.folder, device=device, precision=precision,
-            evaluates=bool(context.held_out_rows),
-        )  # fmt: skip
-        distributed.settle(arguments, precision, world)
+        run = self._settle()
         resumed = self._resumed(world.is_main)
         # Before the adapter is created: its first weights are random.
         prepare(recipe.data.seed, strict=recipe.training.determinism == "strict")
-        clock = PhaseClock(device)
+        clock = PhaseClock(run.device)
         with clock.phase("load"):
-            model = self._model(device, precision)
+            model = self._model(run)
             first_weights = taken_from_base(model)
         step_rows = StepRows(context, dimensions_of(model))
-        pad_id = context.tokenizer.pad_token_id
-        engine = prepare_engine(
-            model, [context.rows[row] for row in context.train_rows[:PROOF_ROWS]],
-            pad_id=pad_id if pad_id is not None else context.tokenizer.eos_token_id,
-            device=device, compute=getattr(torch, precision.compute), longest=max(context.rows.lengths),
-            sharded=distributed.sharding() is not None,
-        )  # fmt: skip
+        engine = self._engine(run, model)
         done = resumed.manifest.step if resumed else 0
         once_within_s = _HANDED_ON_S if world.size > 1 else 0.0
         with (
@@ -141,15 +147,11 @@ class HfPeftBackend:
         ):
             step_log = StepLog(context.run_dir, bar, context.plan, step_rows, clock, writes=world.is_main)
             watch = EvaluationWatch(model, recipe.training)
-            trainer = PlanTrainer(
-                model, arguments, rows=context.rows, train_rows=context.train_rows,
-                held_out_rows=context.held_out_rows, plan=context.plan, layout=engine.layout,
-                callbacks=[clock, *trackers, *self._callbacks, step_log, watch],
-                resuming=Resuming(self._store, resumed, interrupts, (step_log, watch)),
-            )  # fmt: skip
+            resuming = Resuming(self._store, resumed, interrupts, (step_log, watch))
+            trainer = self._trainer(
+                run, model, engine, resuming, [clock, *run.trackers, *self._callbacks, step_log, watch]
+            )
             step_log.trainer = trainer
-            if recipe.training.neftune_noise_alpha is not None:
-                add_noise(model, recipe.training.neftune_noise_alpha)
             distributed.draw_apart(recipe.data.seed, world)
             trainer.train_on()
         metrics = self._metrics(step_log.losses, trainer.seconds)
@@ -159,32 +161,90 @@ class HfPeftBackend:
         trained = distributed.trained_weights(trainer)
         step_log.trainer = None  # the two hold each other, and with them the model
         require_finite(trained)
-        adapter_sha256 = ""
-        if world.is_main:
-            with clock.phase("saving"):
-                adapter_sha256 = save_adapter(
-                    model, context.tokenizer, self._checkpoint_dir, context.provenance, taken_from_base=first_weights,
-                    state=trained if distributed.sharding() else None,
-                )  # fmt: skip
-            self._store.finish()
-        if world.size > 1:
-            distributed.leave()
+        with clock.phase("saving"):
+            adapter_sha256 = self._save(model, trained, first_weights)
         return TrainingReport(
             checkpoint_dir=self._checkpoint_dir,
             metrics=metrics,
             backend=NAME,
             adapter_sha256=adapter_sha256,
             steps=len(step_log.losses),
-            settings=self._settings(device, precision, model, engine),
+            settings=self._settings(run, model, engine),
             step_log=step_log.path,
             stopped_early=watch.stopped,
             best_step=watch.best_step,
             best_saved=watch.keeps,
             performance=performance(
-                clock, step_rows, range(done, len(step_log.losses)), device=device, precision=precision
+                clock, step_rows, range(done, len(step_log.losses)), device=run.device, precision=run.precision
             ),
             resumed_from=resumed.path if resumed else None,
         )
+
+    def _settle(self) -> _Run:
+        """Refuse what cannot be done here, before anything expensive, and say what was asked for in vain."""
+        from thinker.training.hf_peft import distributed
+        from thinker.training.hf_peft.arguments import tracker_callbacks, training_arguments
+
+        recipe, context, world = self._recipe, self._context, self._context.world
+        device = distributed.device_of(world, resolve_device(recipe.model.device))
+        distributed.require_exact(recipe, world, device)
+        precision = precision_on(device, recipe)
+        optimizer, of_optimizer = optimizer_on(device.type, recipe.training.optim)
+        announcements = (*precision.announcements, *of_optimizer)
+        for announcement in announcements:
+            log.warning(announcement)
+        trackers = tracker_callbacks(recipe.output.report_to)
+        arguments = training_arguments(
+            recipe, context.plan, output_dir=self._store.folder, device=device, precision=precision,
+            evaluates=bool(context.held_out_rows),
+        )  # fmt: skip
+        distributed.settle(arguments, precision, world)
+        return _Run(device, precision, optimizer, announcements, arguments, tuple(trackers))
+
+    def _engine(self, run: _Run, model: Any) -> Engine:
+        import torch
+
+        from thinker.training.hf_peft import distributed
+        from thinker.training.hf_peft.engine import PROOF_ROWS, prepare_engine
+
+        rows, tokenizer = self._context.rows, self._context.tokenizer
+        return prepare_engine(
+            model, [rows[row] for row in self._context.train_rows[:PROOF_ROWS]],
+            pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+            device=run.device, compute=getattr(torch, run.precision.compute), longest=max(rows.lengths),
+            sharded=distributed.sharding() is not None,
+        )  # fmt: skip
+
+    def _trainer(
+        self, run: _Run, model: Any, engine: Engine, resuming: Resuming, callbacks: Sequence[Any]
+    ) -> PlanTrainer:
+        from thinker.training.hf_peft.neftune import add_noise
+        from thinker.training.hf_peft.trainer import PlanTrainer
+
+        context, alpha = self._context, self._recipe.training.neftune_noise_alpha
+        trainer = PlanTrainer(
+            model, run.arguments, rows=context.rows, train_rows=context.train_rows,
+            held_out_rows=context.held_out_rows, plan=context.plan, layout=engine.layout, callbacks=list(callbacks),
+            resuming=resuming,
+        )  # fmt: skip
+        if alpha is not None:
+            add_noise(model, alpha)
+        return trainer
+
+    def _save(self, model: Any, trained: Mapping[str, Any], first_weights: Any) -> str:
+        """The adapter, by process 0; the others leave. Returns its SHA-256, or nothing in those."""
+        from thinker.training.hf_peft import distributed
+
+        adapter_sha256 = ""
+        if self._context.world.is_main:
+            adapter_sha256 = save_adapter(
+                model, self._context.tokenizer, self._checkpoint_dir, self._context.provenance,
+                taken_from_base=first_weights, state=trained if distributed.sharding() else None,
+            )  # fmt: skip
+            self._store.finish()
+        if self._context.world.size > 1:
+            distributed.leave()
+        return adapter_sha256
 
     def _resumed(self, is_main: bool) -> Checkpoint | None:
         """The checkpoint that training goes on from; the first process chooses it for all."""
@@ -200,16 +260,16 @@ class HfPeftBackend:
             log.info("going on after step %d of %d: %s", resumed.manifest.step, len(self._context.plan), resumed.path)
         return resumed
 
-    def _model(self, device: Any, precision: Precision) -> Any:
+    def _model(self, run: _Run) -> Any:
         """The base model with a fresh adapter."""
         from thinker.training.hf_peft import distributed
         from thinker.training.hf_peft.model import with_adapter
 
         recipe = self._recipe
-        device, device_map = distributed.placement(recipe, self._context.world, device)
+        device, device_map = distributed.placement(recipe, self._context.world, run.device)
         model = load_base_model(
             ModelSource.of(self._context.experiment, self._context.cache_dir),
-            device=device, dtype=precision.storage, quantization=recipe.model.quantization, device_map=device_map,
+            device=device, dtype=run.precision.storage, quantization=recipe.model.quantization, device_map=device_map,
         )  # fmt: skip
         return with_adapter(model, recipe, self._base_model)
 
@@ -227,13 +287,13 @@ class HfPeftBackend:
             "tokens_per_second": tokens / seconds,
         }
 
-    def _settings(self, device: Any, precision: Precision, model: Any, engine: Engine) -> dict[str, Any]:
+    def _settings(self, run: _Run, model: Any, engine: Engine) -> dict[str, Any]:
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         return {
-            "device": describe(device),
+            "device": describe(run.device),
             "processes": self._context.world.size,
-            "compute_precision": precision.compute,
-            "weights_precision": precision.storage,
+            "compute_precision": run.precision.compute,
+            "weights_precision": run.precision.storage,
             "quantization": self._recipe.model.quantization or "none",
             "determinism": self._recipe.training.determinism,
             "threads": thread_count(),
@@ -241,6 +301,6 @@ class HfPeftBackend:
             "rows": engine.layout.name,
             "replaced_parts": engine.parts,
             "not_packed_because": engine.reason,
-            "optimizer": optimizer_on(device.type, self._recipe.training.optim)[0],
-            "announcements": [*precision.announcements, *optimizer_on(device.type, self._recipe.training.optim)[1]],
+            "optimizer": run.optimizer,
+            "announcements": list(run.announcements),
         }
