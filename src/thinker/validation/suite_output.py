@@ -97,6 +97,7 @@ def suite_streams(stream: TextIO, transcript: Transcript) -> Iterator[Callable[[
     Programs that tests start write to the file descriptors 1 and 2 and know of no mask. What they write there is
     spooled, and goes to the same streams whenever this process writes next.
     """
+    flush_everything()  # what was written before belongs to where the descriptors lead now
     with contextlib.ExitStack() as stack:
         out, err = (_beside_descriptor(each, stack) for each in (stream, sys.stderr))
         spools = [stack.enter_context(_Spool(Tee(each, transcript))) for each in (out, err)]
