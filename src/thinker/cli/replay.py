@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from thinker.cli.options import CommonOptions
+from thinker.cli.printing import find_runs_dir, say, say_json
 from thinker.errors import EXIT_OK, ComparisonError
 
 if TYPE_CHECKING:
@@ -29,10 +28,10 @@ def reproduce_run(common: CommonOptions, run: str, runs_dir: Path | None, *, any
     from thinker.runs.origin import RecordedRun
     from thinker.runs.reproduce import reproduce
 
-    found = reproduce(RecordedRun.find(run, _runs_dir(common, runs_dir)), anyway=anyway)
+    found = reproduce(RecordedRun.find(run, find_runs_dir(common, runs_dir)), anyway=anyway)
     exit_code = EXIT_OK if found.status == "match" else ComparisonError.exit_code
     if common.as_json:
-        _json({
+        say_json({
             "status": found.status,
             "exit_code": exit_code,
             "run_id": found.run_id,
@@ -54,7 +53,7 @@ def verify_run(common: CommonOptions, run: str, runs_dir: Path | None) -> int:
 
     _refuse_overrides(common)
     configure_output(common)
-    recorded = RecordedRun.find(run, _runs_dir(common, runs_dir))
+    recorded = RecordedRun.find(run, find_runs_dir(common, runs_dir))
     verdicts = verify(recorded)
     found = counts(verdicts)
     intact = not found["changed"] and not found["missing"]
@@ -62,7 +61,7 @@ def verify_run(common: CommonOptions, run: str, runs_dir: Path | None) -> int:
     if common.as_json:
         as_json = [_verdict_as_json(each) for each in verdicts]
         status = "ok" if intact else "differs"
-        _json({"status": status, "exit_code": exit_code, "run_id": recorded.record.run_id, "counts": found,
+        say_json({"status": status, "exit_code": exit_code, "run_id": recorded.record.run_id, "counts": found,
                "hashes": as_json})  # fmt: skip
     elif common.verbosity >= 0 or not intact:
         _show_verdicts(recorded.record.run_id, verdicts, only_bad=common.verbosity < 0)
@@ -72,17 +71,17 @@ def verify_run(common: CommonOptions, run: str, runs_dir: Path | None) -> int:
 def _show(found: Reproduction) -> None:
     for label, lines in (("input", found.inputs), ("result", found.results), ("note", found.notes)):
         for each in lines:
-            _line(f"{label:<8} {each}")
+            say(f"{label:<8} {each}")
     if not found.replayed:
         count = len(found.inputs)
         said = "1 input is not as recorded" if count == 1 else f"{count} inputs are not as recorded"
-        _line(f"DIFFERS  run {found.run_id}: {said}; nothing was replayed (--anyway replays all the same)")
+        say(f"DIFFERS  run {found.run_id}: {said}; nothing was replayed (--anyway replays all the same)")
     elif found.status == "differs":
-        _line(f"DIFFERS  run {found.run_id}: replayed; what is listed first differed first")
+        say(f"DIFFERS  run {found.run_id}: replayed; what is listed first differed first")
     else:
         although = f", although {len(found.inputs)} of its inputs differ" if found.inputs else ""
         made = "; ".join(_made_in_words(found.record)) or "the gate's inputs and the counts of its dataset"
-        _line(f"MATCH    run {found.run_id}{although}: {made}")
+        say(f"MATCH    run {found.run_id}{although}: {made}")
 
 
 def _made(record: RunRecord | None) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def _show_verdicts(run_id: str, verdicts: list[Verdict], *, only_bad: bool) -> N
     rows = [[each.what, each.path or "–", each.status + (f": {each.detail}" if each.detail else "")] for each in shown]
     show_table(["what", "path", "status"], rows)
     said = ", ".join(f"{count} {status}" for status, count in counts(verdicts).items() if count)
-    _line(f"run {run_id}: {said}")
+    say(f"run {run_id}: {said}")
 
 
 def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:
@@ -133,19 +132,3 @@ def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:
 def _refuse_overrides(common: CommonOptions) -> None:
     if any(not each.strip().startswith(_RUNS_DIR_KEY) for each in common.overrides):
         raise click.UsageError("the run's own --set expressions are used, as its record has them; give none here")
-
-
-def _runs_dir(common: CommonOptions, runs_dir: Path | None) -> Path:
-    if runs_dir is not None:
-        return runs_dir
-    from thinker.config import load_runs_dir
-
-    return load_runs_dir(common.config, overrides=common.overrides)
-
-
-def _json(value: dict[str, Any]) -> None:
-    _line(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _line(text: str) -> None:
-    sys.stdout.write(text + "\n")

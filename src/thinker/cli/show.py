@@ -8,6 +8,8 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinker.cli.printing import say
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -23,10 +25,10 @@ def show_outcome(record: RunRecord) -> None:
         suite = f"{tests.passed} tests passed" if tests else "test suite disabled"
         receipt = record.validation.receipt
         when = f"; passed before, on {receipt.created}" if receipt and receipt.reused else ""
-        _line(f"gate      {suite}; {dataset.rows} rows, {dataset.errors} errors, {dataset.warnings} warnings{when}")
+        say(f"gate      {suite}; {dataset.rows} rows, {dataset.errors} errors, {dataset.warnings} warnings{when}")
         tokens: Any = dataset.statistics.get("tokens")
         if tokens and tokens["length"]:
-            _line(f"tokens    {_token_figures(tokens)}")
+            say(f"tokens    {_token_figures(tokens)}")
     if record.plan and not record.training:
         show_plan(record.plan)
         if record.estimates:
@@ -34,12 +36,12 @@ def show_outcome(record: RunRecord) -> None:
     if training := record.training:
         loss = f"loss {_figure(training.loss_first_quarter)} → {_figure(training.loss_last_quarter)}"
         seconds = record.timings_s.get("train", 0.0)
-        _line(f"training  {training.steps} steps in {seconds:.0f} s, {loss} (first, last quarter of steps)")
+        say(f"training  {training.steps} steps in {seconds:.0f} s, {loss} (first, last quarter of steps)")
         if training.best_saved and training.best_step != training.steps:
-            _line(f"best      step {training.best_step}, evaluation loss {_figure(training.metrics.get('eval_loss'))}")
+            say(f"best      step {training.best_step}, evaluation loss {_figure(training.metrics.get('eval_loss'))}")
         if training.performance:
             show_performance(training.performance)
-        _line(f"adapter   {training.checkpoint_dir} (sha256 {(training.adapter_sha256 or '')[:12]})")
+        say(f"adapter   {training.checkpoint_dir} (sha256 {(training.adapter_sha256 or '')[:12]})")
         if record.estimates and record.estimates.measured:
             show_estimates(record.estimates.predicted, record.estimates.measured)
     if evaluation := record.evaluation:
@@ -47,7 +49,7 @@ def show_outcome(record: RunRecord) -> None:
         if evaluation.base_metrics is not None:
             columns["base model"] = evaluation.base_metrics
         show_metrics(columns)
-        _line(f"predictions  {evaluation.output}")
+        say(f"predictions  {evaluation.output}")
 
 
 def _token_figures(tokens: Any) -> str:
@@ -118,13 +120,13 @@ def show_performance(found: PerformanceRecord) -> None:
         speed += f"; {_operations(found.flops_per_second)}"
     if found.mfu is not None:
         speed += f", {found.mfu:.1%} of the peak (MFU)"
-    _line(f"speed     {speed}")
+    say(f"speed     {speed}")
     memory = f"peak {_gigabytes(found.peak_memory_bytes)}"
     if found.peak_device_memory_bytes is not None:
         memory += f", on the device {_gigabytes(found.peak_device_memory_bytes)}"
-    _line(f"memory    {memory}")
+    say(f"memory    {memory}")
     phases = [f"{name} {_duration(seconds)}" for name, seconds in found.seconds.items() if seconds >= 0.05]
-    _line(f"time      {', '.join(phases).replace('forward_backward', 'forward+backward')}")
+    say(f"time      {', '.join(phases).replace('forward_backward', 'forward+backward')}")
 
 
 def _operations(rate: float) -> str:
@@ -204,7 +206,3 @@ def _figure(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _line(text: str) -> None:
-    sys.stdout.write(text + "\n")

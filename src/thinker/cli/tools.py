@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from thinker.cli.options import CommonOptions
+from thinker.cli.printing import find_runs_dir, say, say_json
 from thinker.errors import EXIT_OK
 
 
@@ -22,10 +22,10 @@ def convert_scifact_files(common: CommonOptions, claims: Path, corpus: Path, out
     report = convert_scifact(claims, corpus, out, no_evidence=cast(Literal["keep", "drop"], no_evidence))
     if common.as_json:
         found = {"out": out.as_posix(), "rows": report.rows, "dropped": report.dropped, "sha256": report.sha256}
-        _json({**found, "by_label": dict(report.by_label)})
+        say_json({**found, "by_label": dict(report.by_label)})
     else:
         labels = ", ".join(f"{count} {label}" for label, count in report.by_label.items())
-        _line(f"{out}: {report.rows} rows ({labels}), {report.dropped} dropped, sha256 {report.sha256}")
+        say(f"{out}: {report.rows} rows ({labels}), {report.dropped} dropped, sha256 {report.sha256}")
     return EXIT_OK
 
 
@@ -34,7 +34,7 @@ def print_schema(name: str) -> int:
     if name == "record":
         from thinker.runs.schema import record_schema
 
-        _json(record_schema())
+        say_json(record_schema())
     else:
         from thinker.config.json_schema import shipped_schema
 
@@ -47,11 +47,11 @@ def print_runs(common: CommonOptions, runs_dir: Path | None) -> int:
     from thinker.cli.show import show_table
     from thinker.runs.listing import list_runs
 
-    summaries = list_runs(_runs_dir(common, runs_dir))
+    summaries = list_runs(find_runs_dir(common, runs_dir))
     if common.as_json:
-        _json({"runs": [{**asdict(run), "path": run.path.as_posix()} for run in summaries]})
+        say_json({"runs": [{**asdict(run), "path": run.path.as_posix()} for run in summaries]})
     elif not summaries:
-        _line(f"no runs in {_runs_dir(common, runs_dir)}")
+        say(f"no runs in {find_runs_dir(common, runs_dir)}")
     else:
         rows = [
             [run.run_id, run.command or "", run.status, "" if run.duration_s is None else f"{run.duration_s:.0f} s",
@@ -67,23 +67,23 @@ def print_run(common: CommonOptions, run: str, runs_dir: Path | None) -> int:
     from thinker.cli.show import show_outcome
     from thinker.runs.listing import find_record, load_record
 
-    folder = _runs_dir(common, runs_dir)
+    folder = find_runs_dir(common, runs_dir)
     record = load_record(run, folder)
     if common.as_json:
-        _json(record.model_dump(mode="json"))
+        say_json(record.model_dump(mode="json"))
         return EXIT_OK
-    _line(f"run       {record.run_id}: {record.command} {record.config}, {record.status}, exit code {record.exit_code}")
-    _line(f"started   {record.timestamp}, git commit {record.git_commit or 'unknown'}")
+    say(f"run       {record.run_id}: {record.command} {record.config}, {record.status}, exit code {record.exit_code}")
+    say(f"started   {record.timestamp}, git commit {record.git_commit or 'unknown'}")
     for file in (file for file in record.inputs if file.role == "dataset"):
-        _line(f"dataset   {file.path} (sha256 {file.sha256[:12]})")
+        say(f"dataset   {file.path} (sha256 {file.sha256[:12]})")
     if record.error:
-        _line(f"error     {record.error.stage}: {record.error.message}")
+        say(f"error     {record.error.stage}: {record.error.message}")
     show_outcome(record)
     for warning in record.warnings:
-        _line(f"warning   {warning}")
+        say(f"warning   {warning}")
     for name, digest in record.digests.model_dump().items():
-        _line(f"digest    {name} {digest or '–'}")
-    _line(f"record    {find_record(run, folder)}")
+        say(f"digest    {name} {digest or '–'}")
+    say(f"record    {find_record(run, folder)}")
     return EXIT_OK
 
 
@@ -93,9 +93,9 @@ def print_cache(common: CommonOptions) -> int:
 
     entries = _cache_entries(common)
     if common.as_json:
-        _json({"entries": [{"path": path.as_posix(), "size_bytes": size} for path, size in entries]})
+        say_json({"entries": [{"path": path.as_posix(), "size_bytes": size} for path, size in entries]})
     elif not entries:
-        _line("the cache is empty")
+        say("the cache is empty")
     else:
         show_table(["entry", "MB"], [[path.as_posix(), f"{size / 1e6:.1f}"] for path, size in entries])
     return EXIT_OK
@@ -108,9 +108,9 @@ def delete_cache(common: CommonOptions) -> int:
         shutil.rmtree(path)
     freed_bytes = sum(size for _, size in entries)
     if common.as_json:
-        _json({"deleted": len(entries), "freed_bytes": freed_bytes})
+        say_json({"deleted": len(entries), "freed_bytes": freed_bytes})
     else:
-        _line(f"deleted {len(entries)} entries, {freed_bytes / 1e6:.1f} MB")
+        say(f"deleted {len(entries)} entries, {freed_bytes / 1e6:.1f} MB")
     return EXIT_OK
 
 
@@ -121,19 +121,3 @@ def _cache_entries(common: CommonOptions) -> list[tuple[Path, int]]:
     kinds = [cache_dir(common.config.resolve()) / kind for kind in ("encoded", "models", "probes", "tokenizers")]
     folders = [folder for kind in kinds if kind.is_dir() for folder in sorted(kind.iterdir()) if folder.is_dir()]
     return [(folder, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())) for folder in folders]
-
-
-def _runs_dir(common: CommonOptions, runs_dir: Path | None) -> Path:
-    if runs_dir is not None:
-        return runs_dir
-    from thinker.config import load_runs_dir
-
-    return load_runs_dir(common.config, overrides=common.overrides)
-
-
-def _json(value: dict[str, Any]) -> None:
-    _line(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _line(text: str) -> None:
-    sys.stdout.write(text + "\n")

@@ -21,7 +21,7 @@ from thinker.data.encode import EncodedExample
 from thinker.training.hf_peft import attention, fused
 from thinker.training.hf_peft.attention import AttentionNotPlainError
 from thinker.training.hf_peft.head import LossHead
-from thinker.training.hf_peft.loss import PackedRows, PaddedRows, RowLayout, keeps_logits
+from thinker.training.hf_peft.loss import PackedRows, PaddedRows, RowLayout, base_of, keeps_logits
 
 log = logging.getLogger("thinker")
 PROOF_ROWS = 2
@@ -97,7 +97,7 @@ def prepare_engine(
 
 def unsuited(model: Any, *, device: torch.device, longest: int, sharded: bool = False) -> str | None:
     """Why `model` has to be trained the ordinary way; None where nothing it says of itself speaks against packing."""
-    base = _base(model)
+    base = base_of(model)
     config = base.config.get_text_config()
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
@@ -116,7 +116,7 @@ def unsuited(model: Any, *, device: torch.device, longest: int, sharded: bool = 
 
 def fuse(model: Any, device: torch.device) -> Engine:
     """Put in place all that can be. Nothing is proved here."""
-    base = _base(model)
+    base = base_of(model)
     attention.register()
     _OWN_ATTENTION[base] = base.config._attn_implementation
     base.config._attn_implementation = attention.NAME
@@ -130,7 +130,7 @@ def fuse(model: Any, device: torch.device) -> Engine:
 
 def unfuse(model: Any) -> None:
     """Undo `fuse`."""
-    base = _base(model)
+    base = base_of(model)
     fused.remove(model)
     base.config._attn_implementation = _OWN_ATTENTION.pop(base)
     base.get_output_embeddings().__dict__.pop("forward", None)
@@ -142,10 +142,6 @@ def _loss_head(base: Any) -> LossHead | None:
     plain = type(head) is torch.nn.Linear and head.bias is None and not head.weight.requires_grad
     scaled = [name for name in _LOGITS_CHANGED if getattr(config, name, None) not in (None, 1, 1.0)]
     return LossHead(head) if plain and not scaled else None
-
-
-def _base(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _weight_dtype(device: torch.device) -> torch.dtype:

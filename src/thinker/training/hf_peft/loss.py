@@ -157,7 +157,12 @@ def keeps_logits(model: Any) -> bool:
 
     A model spread over several devices cannot: the positions would lie on the first, the hidden states on the last.
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = base_of(model)
     if len(set((getattr(base, "hf_device_map", None) or {}).values())) > 1:
         return False
     return "logits_to_keep" in inspect.signature(base.forward).parameters
+
+
+def base_of(model: Any) -> Any:
+    """The base model of a PEFT model; a model without an adapter is its own."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
